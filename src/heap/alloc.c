@@ -1,0 +1,290 @@
+/* alloc.c -- allocation past the fast path: one request, served by whoever is in charge of its size.
+ *
+ *     small    tcache -> bin          up to 14 KiB, alignment up to a page
+ *     large    tcache -> arena        below a chunk; alignment up to what fits in one
+ *     huge     tcache -> chunk pool   the rest
+ *
+ * Holds:  a block that left its owner is in pending.block until its caller has it
+ * Lock:   none held on entry or return
+ * Killed: see publish.h
+ * Not here: the fast paths (api.c).
+ */
+#include "heap/alloc.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "heap/arena.h"
+#include "heap/bin.h"
+#include "heap/heap.h"
+#include "heap/huge.h"
+#include "heap/large.h"
+#include "heap/misuse.h"
+#include "heap/publish.h"
+#include "heap/tcache.h"
+#include "ipc/errors.h"
+#include "ipc/journal.h"
+
+#define FLAG_LG_ALIGN 0x3f
+#define FLAGS_KNOWN (FLAG_LG_ALIGN | SHARENA_ZERO | SHARENA_TCACHE_NONE)
+
+int alloc_request(size_t size, int flags, struct request *request) {
+    int lg_align = flags & FLAG_LG_ALIGN;
+    uint32_t arena = (uint32_t)flags >> 20;
+    if ((flags & 0xfffff & ~FLAGS_KNOWN) != 0 || arena > ARENAS_MAX || lg_align > 46) {
+        return error_set(EINVAL, "sharena: flags %#x are not an or of SHARENA_LG_ALIGN, SHARENA_ZERO, "
+                                 "SHARENA_ARENA and SHARENA_TCACHE_NONE",
+                         (unsigned)flags);
+    }
+    *request = (struct request){.size = size,
+                                .alignment = (size_t)1 << lg_align,
+                                .zero = (flags & SHARENA_ZERO) != 0,
+                                .use_cache = (flags & SHARENA_TCACHE_NONE) == 0 && arena == 0,
+                                .arena = arena};
+    return 0;
+}
+
+uint32_t alloc_class_for(const sharena_t *heap, size_t size, size_t alignment) {
+    const struct superblock *superblock = heap_superblock(heap);
+    uint64_t capacity = superblock->total_bytes - superblock->data_offset;
+    if (size > capacity || alignment > capacity / 2) {
+        return SIZE_CLASSES_MAX;
+    }
+    if (alignment > PAGE_BYTES || (alignment > 16 && size > SMALL_BYTES_MAX)) {
+        size = size < LARGE_BYTES_MIN ? LARGE_BYTES_MIN : size;
+    } else if (alignment > 8) {
+        size = sizeclass_aligned_size(size, alignment);
+    }
+    uint32_t size_class = sizeclass_of(size);
+    return sizeclass_bytes(size_class) <= capacity ? size_class : SIZE_CLASSES_MAX;
+}
+
+/* One request with what follows from it. */
+struct plan {
+    const struct request *request;
+    uint32_t size_class;
+    uint32_t arena;
+    int oblivious;
+};
+
+static int is_huge(const struct plan *plan) {
+    size_t pages = sizeclass_bytes(plan->size_class) / PAGE_BYTES;
+    size_t align = plan->request->alignment / PAGE_BYTES;
+    return plan->size_class >= SIZE_CLASSES_LARGE_END ||
+           (align > 1 && pages + align - 1 > CHUNK_PAGES);
+}
+
+static uint32_t in_units(size_t alignment, size_t unit) {
+    return alignment > unit ? (uint32_t)(alignment / unit) : 1;
+}
+
+/* A block past the cache, in flight; NULL: ENOMEM. *clear: how many bytes are not known to be zero. */
+static void *take_directly(sharena_t *heap, struct thread_slot *self, const struct plan *plan,
+                           uint64_t *clear) {
+    size_t alignment = plan->request->alignment;
+    size_t bytes = sizeclass_bytes(plan->size_class);
+    *clear = bytes;
+    if (plan->size_class < SIZE_CLASSES_SMALL) {
+        return bin_take_one(heap, self, plan->arena, plan->size_class);
+    }
+    if (is_huge(plan)) {
+        return huge_alloc(heap, self, plan->size_class, in_units(alignment, CHUNK_BYTES), clear);
+    }
+    int zero = 0;
+    void *block = large_alloc(heap, self, plan->arena, plan->size_class,
+                              in_units(alignment, PAGE_BYTES), plan->oblivious, &zero);
+    *clear = zero ? 0 : bytes;
+    return block;
+}
+
+/* Whether the block on top of the stack is aligned enough: blocks of other calls may not be. */
+static int suits(const struct tcache_stack *stack, size_t alignment) {
+    uintptr_t block = (uintptr_t)shared_get((shared_ptr *)shared_get(&stack->top) - 1);
+    return (block & (alignment - 1)) == 0;
+}
+
+/* A block by cache or past it, owned by the cache (top) or in flight. */
+enum source { FROM_CACHE, FROM_OWNER, FROM_NOWHERE };
+
+static enum source find_source(sharena_t *heap, struct thread_slot *self, const struct plan *plan) {
+    if (!plan->request->use_cache || plan->size_class >= SIZE_CLASSES_CACHED) {
+        return FROM_OWNER;
+    }
+    const struct tcache_stack *stack = &slot_tcache(self)->stacks[plan->size_class + 1];
+    int filled = tcache_refill(heap, self, plan->size_class);
+    if (filled < 0) {
+        return FROM_NOWHERE;
+    }
+    return filled && suits(stack, plan->request->alignment) ? FROM_CACHE : FROM_OWNER;
+}
+
+static void clear_block(void *block, const struct request *request, uint64_t clear) {
+    if (request->zero) {
+        memset(block, 0, clear < request->size ? clear : request->size);
+    }
+}
+
+static void *try_once(sharena_t *heap, struct thread_slot *self, const struct plan *plan) {
+    uint64_t clear = sizeclass_bytes(plan->size_class);
+    void *block = NULL;
+    switch (find_source(heap, self, plan)) {
+    case FROM_CACHE:
+        block = tcache_pop(&slot_tcache(self)->stacks[plan->size_class + 1]);
+        break;
+    case FROM_OWNER:
+        block = take_directly(heap, self, plan, &clear);
+        publish_end(self);
+        break;
+    default:
+        break;
+    }
+    if (block != NULL) {
+        clear_block(block, plan->request, clear);
+    }
+    return block;
+}
+
+/* Whether a published block is all that the caller of malloc_to gets; it is not zeroed. */
+static int try_once_to(sharena_t *heap, struct thread_slot *self, const struct plan *plan,
+                       void **where) {
+    struct tcache_stack *stack = &slot_tcache(self)->stacks[0];
+    void *block = NULL;
+    uint64_t clear;
+    enum source source = find_source(heap, self, plan);
+    if (source == FROM_NOWHERE) {
+        return 0;
+    }
+    if (source == FROM_CACHE) {
+        stack = &slot_tcache(self)->stacks[plan->size_class + 1];
+        block = shared_get((shared_ptr *)shared_get(&stack->top) - 1);
+    }
+    publish_begin(self, PENDING_MALLOC, where, block);
+    if (source == FROM_OWNER) {
+        block = take_directly(heap, self, plan, &clear);
+    }
+    if (block != NULL) {
+        __atomic_store_n(where, block, __ATOMIC_RELEASE); /* publishes; see publish.h */
+        shared_order();
+        FAULT_POINT();
+    }
+    if (source == FROM_CACHE) {
+        (void)tcache_pop(stack);
+        FAULT_POINT();
+    }
+    publish_end(self);
+    return block != NULL;
+}
+
+static int make_plan(sharena_t *heap, struct thread_slot *self, const struct request *request,
+                     struct plan *plan) {
+    const struct attachment *attachment = heap_attachment(heap);
+    *plan = (struct plan){.request = request,
+                          .size_class = alloc_class_for(heap, request->size, request->alignment),
+                          .arena = shared_get(&self->arena) - 1,
+                          .oblivious = attachment->conf.cache_oblivious && request->alignment <= 64};
+    if (plan->size_class == SIZE_CLASSES_MAX) {
+        return error_set(ENOMEM,
+                         "sharena: %zu bytes at a multiple of %zu are more than this heap can ever "
+                         "have: make one with a higher capacity",
+                         request->size, request->alignment);
+    }
+    if (request->arena > shared_get(&heap_pool(heap)->arenas_made)) {
+        return error_set(EINVAL, "sharena: there is no arena %u in this heap", request->arena - 1);
+    }
+    if (request->arena != 0) {
+        plan->arena = request->arena - 1;
+    }
+    return 0;
+}
+
+void *alloc_block(sharena_t *heap, struct thread_slot *self, const struct request *request) {
+    struct plan plan;
+    int error = make_plan(heap, self, request, &plan);
+    if (error != 0) {
+        errno = error;
+        return NULL;
+    }
+    tcache_tick(heap, self);
+    void *block = try_once(heap, self, &plan);
+    if (block == NULL) {
+        heap_purge(heap, self);
+        block = try_once(heap, self, &plan);
+    }
+    if (block == NULL) {
+        errno = ENOMEM;
+    }
+    return block;
+}
+
+int alloc_block_to(sharena_t *heap, struct thread_slot *self, const struct request *request,
+                   void **where) {
+    struct plan plan;
+    int error = make_plan(heap, self, request, &plan);
+    if (error != 0) {
+        return error;
+    }
+    tcache_tick(heap, self);
+    if (try_once_to(heap, self, &plan, where)) {
+        return 0;
+    }
+    heap_purge(heap, self);
+    return try_once_to(heap, self, &plan, where) ? 0 : ENOMEM;
+}
+
+uint32_t alloc_class_of(sharena_t *heap, const void *ptr) {
+    if (!is_user_data(heap, ptr)) {
+        misuse(heap, ptr, "pointer that is not in this heap");
+    }
+    uint32_t page = page_of(heap, ptr);
+    uint32_t stack = shared_get(heap_page_map(heap) + page) / (uint32_t)sizeof(struct tcache_stack);
+    if (stack == 0) {
+        misuse(heap, ptr, "pointer that is not a live block: it was freed, or points into one");
+    }
+    if (stack <= SIZE_CLASSES_SMALL) {
+        uint32_t first;
+        if (bin_find_run(heap, ptr, &first, NULL) == NULL) {
+            misuse(heap, ptr, "pointer that is not the start of a block");
+        }
+        return stack - 1;
+    }
+    if (!large_is_block(heap, ptr) && !huge_is_block(heap, ptr)) {
+        misuse(heap, ptr, "pointer that is not the start of a block");
+    }
+    return stack != TCACHE_UNCACHED ? stack - 1
+                                    : shared_get(&heap_chunk(heap, chunk_of_page(page))->size_class);
+}
+
+void alloc_free(sharena_t *heap, struct thread_slot *self, void *ptr, int use_cache) {
+    (void)alloc_class_of(heap, ptr);
+    uint32_t stack = shared_get(heap_page_map(heap) + page_of(heap, ptr)) /
+                     (uint32_t)sizeof(struct tcache_stack);
+    tcache_tick(heap, self);
+    if (!use_cache || !tcache_push_slow(heap, self, stack, ptr)) {
+        publish_give_back(heap, self, ptr);
+    }
+}
+
+void alloc_free_from(sharena_t *heap, struct thread_slot *self, void **where) {
+    void *block = *where;
+    (void)alloc_class_of(heap, block); /* misuse stops before anything is changed */
+    publish_begin(self, PENDING_FREE, where, block);
+    __atomic_store_n(where, NULL, __ATOMIC_RELEASE);
+    shared_order();
+    FAULT_POINT();
+    alloc_free(heap, self, block, 1);
+    publish_end(self);
+}
+
+int alloc_resize(sharena_t *heap, struct thread_slot *self, void *ptr, uint32_t size_class) {
+    uint32_t old = alloc_class_of(heap, ptr);
+    if (old == size_class) {
+        return 1;
+    }
+    if (old < SIZE_CLASSES_SMALL || size_class < SIZE_CLASSES_SMALL) {
+        return 0;
+    }
+    if (huge_is_block(heap, ptr)) {
+        return size_class >= SIZE_CLASSES_LARGE_END && huge_resize(heap, self, ptr, size_class);
+    }
+    return size_class < SIZE_CLASSES_LARGE_END && large_resize(heap, self, ptr, size_class);
+}

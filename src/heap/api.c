@@ -1,0 +1,318 @@
+/* api.c -- the public calls on blocks: their fast paths, and what leads from them to the slow ones.
+ *
+ * The fast paths take no lock, make no atomic read-modify-write and no system call:
+ *
+ *   malloc   thread record -> is its hint this heap? -> stack by size table -> top != base -> pop
+ *   free     the same hint -> is it user data? -> page map gives the stack -> top != full -> push
+ *
+ * The hint lives in memory that the kernel wipes in a child, so no check of the process is needed. A
+ * pointer that is no block leads to stacks[0], which is always full.
+ *
+ * Holds:  a public call returns with no lock held and nothing in hand or pending
+ * Lock:   none
+ * Killed: in a push or pop: the block in flight is lost, or nothing (tcache.h)
+ * Not here: everything that takes longer (alloc.c).
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "heap/alloc.h"
+#include "heap/heap.h"
+#include "heap/large.h"
+#include "heap/misuse.h"
+#include "heap/tcache.h"
+#include "ipc/errors.h"
+#include "ipc/forking.h"
+
+/* ---- malloc ---- */
+
+static COLD void *malloc_slow(sharena_t *heap, size_t size) {
+    const struct request request = {.size = size, .alignment = 1, .use_cache = 1};
+    struct thread_slot *self = heap_enter(heap);
+    return self != NULL ? alloc_block(heap, self, &request) : NULL;
+}
+
+HOT void *pop_or_null(struct tcache_stack *stack) {
+    shared_ptr *top = shared_get(&stack->top);
+    if (UNLIKELY(top == (shared_ptr *)shared_get(&stack->base))) {
+        return NULL;
+    }
+    void *block = shared_get(top - 1);
+    shared_order();
+    shared_store(&stack->top, top - 1); /* commits: the block is the caller's */
+    return block;
+}
+
+/* Sizes beyond the table. */
+static void *malloc_beyond(sharena_t *heap, size_t size) {
+    const struct thread_record *record = thread_record;
+    if (LIKELY(record->hint_heap == heap && size <= (size_t)LARGE_BYTES_MAX)) {
+        struct tcache *tcache = record->hint_tcache;
+        void *block = pop_or_null(&tcache->stacks[sizeclass_of(size) + 1]);
+        if (LIKELY(block != NULL)) {
+            return block;
+        }
+    }
+    return malloc_slow(heap, size);
+}
+
+SHARENA_API void *sharena_malloc(sharena_t *heap, size_t size) {
+    const struct thread_record *record = thread_record;
+    if (UNLIKELY(size > LOOKUP_BYTES_MAX)) {
+        return malloc_beyond(heap, size);
+    }
+    if (UNLIKELY(record->hint_heap != heap)) {
+        return malloc_slow(heap, size);
+    }
+    uint32_t offset = sizeclass_stack_offset[(size + 7) / 8];
+    struct tcache_stack *stack =
+        (struct tcache_stack *)(void *)((char *)record->hint_tcache + offset);
+    shared_ptr *top = shared_get(&stack->top);
+    if (UNLIKELY(top == (shared_ptr *)shared_get(&stack->base))) {
+        return malloc_slow(heap, size);
+    }
+    void *block = shared_get(top - 1);
+    shared_order();
+    shared_store(&stack->top, top - 1); /* commits: the block is the caller's */
+    return block;
+}
+
+/* ---- free ---- */
+
+/* A thread that can get no slot leaves the block as it is: better lost than freed without a lock. */
+static COLD void free_slow(sharena_t *heap, void *ptr) {
+    int saved_errno = errno;
+    if (ptr != NULL) {
+        struct thread_slot *self = heap_enter(heap);
+        if (self == NULL && errno == EINVAL) {
+            misuse(heap, ptr, "free in a heap that is not attached");
+        }
+        if (self != NULL) {
+            alloc_free(heap, self, ptr, 1);
+        }
+    }
+    errno = saved_errno;
+}
+
+SHARENA_API void sharena_free(sharena_t *heap, void *ptr) {
+    const struct thread_record *record = thread_record;
+    if (UNLIKELY(record->hint_heap != heap)) {
+        free_slow(heap, ptr);
+        return;
+    }
+    const struct heap_state *state = heap_state(heap);
+    uint64_t offset = (uintptr_t)ptr - state->data_begin;
+    if (UNLIKELY(offset >= shared_get(&state->data_bytes))) {
+        free_slow(heap, ptr);
+        return;
+    }
+    const shared_u16 *map = (const shared_u16 *)(uintptr_t)state->data_page_map;
+    struct tcache_stack *stack =
+        (struct tcache_stack *)(void *)((char *)record->hint_tcache +
+                                        shared_get(&map[offset >> LG_PAGE]));
+    shared_ptr *top = shared_get(&stack->top);
+    if (UNLIKELY(top == (shared_ptr *)shared_get(&stack->full))) {
+        free_slow(heap, ptr);
+        return;
+    }
+    shared_store(top, ptr); /* above top: nobody's yet */
+    shared_order();
+    shared_store(&stack->top, top + 1); /* commits: the block is the cache's */
+}
+
+SHARENA_API void sharena_free_sized(sharena_t *heap, void *ptr, size_t size) {
+    sharena_sdallocx(heap, ptr, size, 0);
+}
+
+/* ---- the others ---- */
+
+SHARENA_API void *sharena_calloc(sharena_t *heap, size_t count, size_t size) {
+    size_t bytes;
+    if (__builtin_mul_overflow(count, size, &bytes)) {
+        return error_null(ENOMEM, "sharena: %zu x %zu bytes are more than can be counted", count, size);
+    }
+    if (bytes <= SMALL_BYTES_MAX) {
+        void *block = sharena_malloc(heap, bytes);
+        return block != NULL ? memset(block, 0, bytes) : NULL;
+    }
+    return sharena_mallocx(heap, bytes, SHARENA_ZERO);
+}
+
+SHARENA_API void *sharena_aligned_alloc(sharena_t *heap, size_t alignment, size_t size) {
+    struct attachment *attachment = heap_attachment(heap);
+    if (attachment == NULL) {
+        return NULL;
+    }
+    const struct superblock *superblock = heap_superblock(heap);
+    uint64_t capacity = superblock->total_bytes - superblock->data_offset;
+    if (alignment == 0 || (alignment & (alignment - 1)) != 0 || alignment > capacity / 2) {
+        return error_null(EINVAL,
+                          "sharena: alignment %zu is not a power of two up to half of the heap's "
+                          "capacity",
+                          alignment);
+    }
+    return sharena_mallocx(heap, size, __builtin_ctzll(alignment));
+}
+
+SHARENA_API void *sharena_mallocx(sharena_t *heap, size_t size, int flags) {
+    struct request request;
+    int error = alloc_request(size, flags, &request);
+    struct thread_slot *self = error == 0 ? heap_enter(heap) : NULL;
+    if (error != 0) {
+        errno = error;
+    }
+    return self != NULL ? alloc_block(heap, self, &request) : NULL;
+}
+
+static void clear_behind(void *ptr, size_t from, size_t to) {
+    if (to > from) {
+        memset((char *)ptr + from, 0, to - from);
+    }
+}
+
+SHARENA_API void *sharena_rallocx(sharena_t *heap, void *ptr, size_t size, int flags) {
+    struct request request;
+    if (ptr == NULL) {
+        return sharena_mallocx(heap, size, flags);
+    }
+    int error = alloc_request(size, flags, &request);
+    struct thread_slot *self = error == 0 ? heap_enter(heap) : NULL;
+    if (self == NULL) {
+        errno = error != 0 ? error : errno;
+        return NULL;
+    }
+    size_t old_bytes = sizeclass_bytes(alloc_class_of(heap, ptr));
+    uint32_t size_class = alloc_class_for(heap, size, request.alignment);
+    if (size_class != SIZE_CLASSES_MAX && ((uintptr_t)ptr & (request.alignment - 1)) == 0 &&
+        alloc_resize(heap, self, ptr, size_class)) {
+        if (request.zero) {
+            clear_behind(ptr, old_bytes, sizeclass_bytes(size_class));
+        }
+        return ptr;
+    }
+    void *block = alloc_block(heap, self, &request);
+    if (block != NULL) {
+        memcpy(block, ptr, old_bytes < size ? old_bytes : size);
+        alloc_free(heap, self, ptr, request.use_cache);
+    }
+    return block;
+}
+
+SHARENA_API void *sharena_realloc(sharena_t *heap, void *ptr, size_t size) {
+    return sharena_rallocx(heap, ptr, size, 0);
+}
+
+SHARENA_API size_t sharena_xallocx(sharena_t *heap, void *ptr, size_t size, size_t extra,
+                                   int flags) {
+    struct request request;
+    struct thread_slot *self = heap_enter(heap);
+    size_t old_bytes = sizeclass_bytes(alloc_class_of(heap, ptr));
+    size_t most = extra > SIZE_MAX - size ? SIZE_MAX : size + extra;
+    if (self == NULL || alloc_request(size, flags, &request) != 0) {
+        return old_bytes;
+    }
+    const size_t tries[2] = {most, size};
+    for (int i = 0; i < 2; i++) {
+        uint32_t size_class = alloc_class_for(heap, tries[i], 1);
+        /* With extra, the class may be one that is not wholly within size + extra: jemalloc's too. */
+        if (size_class != SIZE_CLASSES_MAX && alloc_resize(heap, self, ptr, size_class)) {
+            if (request.zero) {
+                clear_behind(ptr, old_bytes, sizeclass_bytes(size_class));
+            }
+            return sizeclass_bytes(size_class);
+        }
+    }
+    return old_bytes;
+}
+
+SHARENA_API size_t sharena_sallocx(sharena_t *heap, const void *ptr, int flags) {
+    (void)flags;
+    return sizeclass_bytes(alloc_class_of(heap, ptr));
+}
+
+SHARENA_API size_t sharena_usable_size(sharena_t *heap, const void *ptr) {
+    return ptr != NULL ? sharena_sallocx(heap, ptr, 0) : 0;
+}
+
+SHARENA_API void sharena_dallocx(sharena_t *heap, void *ptr, int flags) {
+    if ((flags & SHARENA_TCACHE_NONE) == 0 && ((uint32_t)flags >> 20) == 0) {
+        sharena_free(heap, ptr);
+        return;
+    }
+    int saved_errno = errno;
+    struct thread_slot *self = heap_enter(heap);
+    if (self != NULL) {
+        alloc_free(heap, self, ptr, 0);
+    }
+    errno = saved_errno;
+}
+
+SHARENA_API void sharena_sdallocx(sharena_t *heap, void *ptr, size_t size, int flags) {
+    if (ptr == NULL) {
+        return;
+    }
+    size_t alignment = (size_t)1 << (flags & 0x3f);
+    if (alloc_class_of(heap, ptr) < alloc_class_for(heap, size, alignment)) {
+        misuse(heap, ptr, "sized free with a size that the block never had");
+    }
+    sharena_dallocx(heap, ptr, flags);
+}
+
+SHARENA_API size_t sharena_nallocx(sharena_t *heap, size_t size, int flags) {
+    struct request request;
+    if (heap_attachment(heap) == NULL || alloc_request(size, flags, &request) != 0) {
+        return 0;
+    }
+    uint32_t size_class = alloc_class_for(heap, size, request.alignment);
+    return size_class != SIZE_CLASSES_MAX ? sizeclass_bytes(size_class) : 0;
+}
+
+SHARENA_API size_t sharena_good_size(sharena_t *heap, size_t size) {
+    return sharena_nallocx(heap, size, 0);
+}
+
+SHARENA_API size_t sharena_malloc_batch(sharena_t *heap, size_t size, size_t count, void **ptrs) {
+    size_t made = 0;
+    while (made < count && (ptrs[made] = sharena_malloc(heap, size)) != NULL) {
+        made++;
+    }
+    return made;
+}
+
+SHARENA_API void sharena_free_batch(sharena_t *heap, size_t count, void **ptrs) {
+    for (size_t i = 0; i < count; i++) {
+        sharena_free(heap, ptrs[i]);
+    }
+}
+
+/* ---- in one step ---- */
+
+static int check_where(const sharena_t *heap, void *const *where) {
+    if (where == NULL || !is_user_data(heap, where) || (uintptr_t)where % sizeof(void *) != 0) {
+        return error_set(EINVAL, "sharena: the pointer variable %p is not in the heap %p",
+                         (const void *)where, (const void *)heap);
+    }
+    return 0;
+}
+
+SHARENA_API int sharena_malloc_to(sharena_t *heap, size_t size, void **where) {
+    const struct request request = {.size = size, .alignment = 1, .use_cache = 1};
+    struct thread_slot *self = heap_enter(heap);
+    if (self == NULL) {
+        return errno;
+    }
+    int error = check_where(heap, where);
+    return error == 0 ? alloc_block_to(heap, self, &request, where) : error;
+}
+
+SHARENA_API int sharena_free_from(sharena_t *heap, void **where) {
+    struct thread_slot *self = heap_enter(heap);
+    if (self == NULL) {
+        return errno;
+    }
+    int error = check_where(heap, where);
+    if (error == 0 && *where != NULL) {
+        alloc_free_from(heap, self, where);
+    }
+    return error;
+}

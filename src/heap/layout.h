@@ -1,0 +1,292 @@
+/* layout.h -- what lies in the file, as far as memory is concerned.
+ *
+ *     offset            what                                        one entry per
+ *     IPC_END           struct pool             (1 page)            heap
+ *     ROOTS_OFFSET      struct root_table                           heap
+ *     ARENAS_OFFSET     struct arena            8 KiB each          arena
+ *     PAGE_MAP_OFFSET   uint16_t page_map[]     what free needs     page of the file
+ *     kinds             uint16_t page_kind[]    where its run is    page of the file
+ *     runs              struct run[]            64 bytes each       page of the file
+ *     chunks            struct chunk[]          32 bytes each       chunk of the file
+ *     data              chunk 0, chunk 1, ...   user data, nothing else
+ *
+ * Pages and chunks are numbered from the beginning of the file, so that an address gives both by a
+ * subtraction and a shift; metadata has numbers too, and entries that say "not a block". Number 0 is
+ * never user data: it serves as "none" in links.
+ *
+ * Owners (DESIGN: one owner at every commit) and where each is written:
+ *
+ *     a chunk     the pool, an arena, a hand, a huge block          chunk.state
+ *     a page      its arena, a hand, a bin, a large block           run.state of its run
+ *     a region    its bin (bit set) or a cache or the application (bit clear)
+ *                 a cache: the pointer stands in that tcache's stack, between bottom and top
+ */
+#ifndef SHARENA_HEAP_LAYOUT_H
+#define SHARENA_HEAP_LAYOUT_H
+
+#include "heap/sizeclass.h"
+#include "ipc/layout.h"
+
+#define LG_CHUNK 21
+#define CHUNK_BYTES (1u << LG_CHUNK)
+#define CHUNK_PAGES (CHUNK_BYTES / PAGE_BYTES)
+#define ARENAS_MAX 1024u
+
+/* ---- runs: consecutive pages of one chunk, used for one purpose ---- */
+
+enum run_state {
+    RUN_NONE,
+    RUN_FREE_CLEAN, /* not backed; in arena.free_clean */
+    RUN_FREE_DIRTY, /* backed; in arena.free_dirty */
+    RUN_HAND,       /* in some thread's hand */
+    RUN_BIN,        /* cut into regions; belongs to the bin of (arena, size_class) */
+    RUN_LARGE       /* one block of the application, or of a cache */
+};
+
+/* The entry of a run's first page. The bitmap of a run with more than 320 regions goes on in the
+ * entries of its following pages, which are otherwise unused. Lock: that of the owner by state. */
+struct run {
+    shared_u32 left;  /* tree node: pages, 0 none */
+    shared_u32 right;
+    shared_u32 size;  /* in pages; with the page number, the order in a tree */
+    shared_u16 arena;
+    shared_u16 size_class;
+    shared_u16 state; /* enum run_state */
+    shared_u16 free_regions; /* RUN_BIN: bits set */
+    shared_u32 extra;        /* RUN_FREE_*: RUN_ZERO; RUN_LARGE: offset of the block in its first page;
+                                RUN_BIN: enum bin_place */
+    shared_u64 bitmap[5];    /* RUN_BIN: a set bit is a region that the bin has */
+};
+#define RUN_ZERO 1u
+
+enum bin_place { BIN_CURRENT = 1, BIN_NONFULL, BIN_FULL };
+
+/* page_kind: valid for the first and last page of every run, and for every page of a RUN_BIN run. */
+#define KIND_FREE 0x8000u
+#define KIND_DIRTY 0x4000u
+#define KIND_DISTANCE 0x01ffu /* pages back to the first page of the run */
+
+/* page_map: 0, or the byte offset in the tcache of the stack that caches this block's class. It is
+ * set for every page of a RUN_BIN run, and for the first page of a large or huge block. */
+
+/* ---- chunks ---- */
+
+enum chunk_state {
+    CHUNK_NONE,       /* never used, or metadata */
+    CHUNK_FREE_CLEAN, /* in pool.clean */
+    CHUNK_FREE_DIRTY, /* in pool.dirty: `backed` > 0 */
+    CHUNK_HAND,
+    CHUNK_ARENA,      /* its 512 pages are runs of one arena */
+    CHUNK_HUGE        /* first chunk of a huge block */
+};
+
+/* Of a span of chunks, the first entry tells all, and the last one tells the first. */
+struct chunk {
+    shared_u32 left; /* tree node: chunks, 0 none */
+    shared_u32 right;
+    shared_u32 size;       /* in chunks */
+    shared_u32 first;      /* valid in the last chunk of a free span */
+    shared_u16 state;      /* enum chunk_state; valid in the first and last chunk of a span */
+    shared_u16 arena;      /* CHUNK_ARENA; lock ARENA */
+    shared_u16 size_class; /* CHUNK_HUGE */
+    shared_u16 free_pages; /* CHUNK_ARENA: of its pages, those in free runs; lock ARENA */
+    shared_u32 backed;     /* leading pages of the span that are backed; CHUNK_ARENA: unused */
+    shared_u32 has_runs;   /* 1: this chunk's part of the run table is backed and counted */
+};
+
+/* Free spans, by size then address. Lock POOL; chunk entries of free spans and huge blocks too. */
+struct pool {
+    struct shared_lock lock;
+    shared_u32 dirty; /* roots of trees */
+    shared_u32 clean;
+    shared_u32 arenas_made; /* arenas[0..arenas_made) are initialised */
+};
+
+/* ---- arenas ---- */
+
+struct bin { /* lock: its own */
+    struct shared_lock lock;
+    shared_u32 current; /* run that regions are taken from, 0 none */
+    shared_u32 nonfull; /* root: other runs with free regions, by address */
+    shared_u32 runs;    /* runs that the bin has, full ones too */
+    uint32_t reserved;
+    shared_u64 regions_taken; /* statistics; lock BIN */
+    shared_u64 regions_given;
+    shared_u64 reserved_stats[4];
+};
+
+struct arena {
+    struct shared_lock lock;
+    shared_u32 free_dirty; /* roots: free runs by size then address */
+    shared_u32 free_clean;
+    shared_u32 spare;       /* an empty chunk kept for the next need, 0 none */
+    shared_u32 chunks;      /* chunks that the arena has */
+    shared_u32 pages_dirty; /* in free_dirty */
+    shared_u32 pages_used;  /* in runs that are not free */
+    shared_u32 threads;     /* thread slots that use this arena; lock POOL */
+    uint32_t reserved;
+    shared_u64 large_taken; /* statistics; lock ARENA */
+    shared_u64 large_given;
+    uint8_t padding[16];
+    struct bin bins[SIZE_CLASSES_SMALL];
+};
+
+/* ---- roots ---- */
+
+enum root_state { ROOT_FREE, ROOT_SET, ROOT_MAKING };
+
+struct root {
+    struct shared_lock lock; /* held while its object is being made; outermost rank */
+    char name[SHARENA_ROOT_NAME_MAX + 1]; /* the rest: lock NAMES */
+    shared_ptr object;       /* ROOT_SET */
+    shared_ptr block;        /* ROOT_MAKING: what root_create allocated, by malloc_to */
+    shared_u32 state;        /* enum root_state */
+    uint32_t reserved[11];
+};
+
+struct root_table {
+    struct shared_lock lock; /* rank NAMES */
+    shared_u32 high;         /* entries ever used */
+    uint32_t reserved[15];
+    struct root roots[SHARENA_ROOTS_MAX];
+};
+
+/* ---- tcache: the heap's part of a thread slot ---- */
+
+struct tcache_stack {  /* 32 bytes; all four point into the stack's storage */
+    shared_ptr top;    /* behind the newest; the store that pops or pushes */
+    shared_ptr base;   /* a pop at this point takes the slow path: bottom, or the low-water mark */
+    shared_ptr full;   /* a push at this point takes the slow path */
+    shared_ptr bottom; /* the oldest: the thread owns what is in [bottom, top); NULLs are holes */
+};
+
+/* stacks[0] is always empty and full: what page_map 0 leads to. Class c has stacks[c + 1]; the last one
+ * stands for all classes without a cache. */
+#define TCACHE_STACKS (SIZE_CLASSES_CACHED + 2u)
+#define TCACHE_UNCACHED (SIZE_CLASSES_CACHED + 1u)
+#define TCACHE_STORAGE 5504u /* entries, all classes together */
+
+struct tcache {
+    struct tcache_stack stacks[TCACHE_STACKS];
+    shared_u32 gc_class;   /* next to be looked at by the GC; private to the thread, as the rest */
+    shared_u32 gc_ticks;
+    shared_u32 lg_divisor[TCACHE_STACKS]; /* a fill takes capacity >> lg_divisor */
+    shared_u32 low_water[TCACHE_STACKS];  /* 1: the mark was reached since the last GC step */
+    shared_ptr storage[TCACHE_STORAGE];
+};
+
+/* ---- offsets ---- */
+
+#define POOL_OFFSET IPC_END
+#define ROOTS_OFFSET (POOL_OFFSET + PAGE_BYTES)
+#define ARENAS_OFFSET (ROOTS_OFFSET + (1u << 19))
+#define ARENA_STRIDE 8192u
+#define PAGE_MAP_OFFSET (ARENAS_OFFSET + (uint64_t)ARENAS_MAX * ARENA_STRIDE)
+
+_Static_assert(sizeof(struct run) == 64, "one line per page");
+_Static_assert(sizeof(struct chunk) == 32, "two per line");
+_Static_assert(sizeof(struct bin) == 128, "two lines");
+_Static_assert(sizeof(struct arena) <= ARENA_STRIDE, "fits its stride");
+_Static_assert(__builtin_offsetof(struct arena, bins) == 128, "bins begin at a line");
+_Static_assert(sizeof(struct root) == 192, "three lines");
+_Static_assert(sizeof(struct root_table) <= (1u << 19), "fits its place");
+_Static_assert(sizeof(struct pool) <= PAGE_BYTES, "one page");
+_Static_assert(THREAD_SLOT_HEAP_OFFSET + sizeof(struct tcache) <= THREAD_SLOT_BYTES, "fits the slot");
+
+/* Sizes that depend on the capacity; computed from total_bytes, so they are not stored. */
+struct heap_geometry {
+    uint64_t kinds_offset;
+    uint64_t runs_offset;
+    uint64_t chunks_offset;
+    uint64_t data_offset;
+    uint64_t total_bytes;
+};
+
+static inline uint64_t round_up(uint64_t value, uint64_t unit) {
+    return (value + unit - 1) / unit * unit;
+}
+
+static inline struct heap_geometry geometry_of(uint64_t total_bytes) {
+    struct heap_geometry geometry;
+    uint64_t pages = total_bytes >> LG_PAGE;
+    geometry.total_bytes = total_bytes;
+    geometry.kinds_offset = PAGE_MAP_OFFSET + round_up(pages * sizeof(uint16_t), PAGE_BYTES);
+    geometry.runs_offset =
+        geometry.kinds_offset + round_up(pages * sizeof(uint16_t), PAGE_BYTES);
+    geometry.chunks_offset = geometry.runs_offset + pages * sizeof(struct run);
+    geometry.data_offset =
+        round_up(geometry.chunks_offset + (total_bytes >> LG_CHUNK) * sizeof(struct chunk),
+                 CHUNK_BYTES);
+    return geometry;
+}
+
+/* ---- from the handle to each part ---- */
+
+static inline struct pool *heap_pool(const sharena_t *heap) {
+    return (struct pool *)(void *)(heap_bytes(heap) + POOL_OFFSET);
+}
+
+static inline struct root_table *heap_roots(const sharena_t *heap) {
+    return (struct root_table *)(void *)(heap_bytes(heap) + ROOTS_OFFSET);
+}
+
+static inline struct arena *heap_arena(const sharena_t *heap, uint32_t index) {
+    return (struct arena *)(void *)(heap_bytes(heap) + ARENAS_OFFSET +
+                                    (uint64_t)index * ARENA_STRIDE);
+}
+
+static inline shared_u16 *heap_page_map(const sharena_t *heap) {
+    return (shared_u16 *)(void *)(heap_bytes(heap) + PAGE_MAP_OFFSET);
+}
+
+static inline shared_u16 *heap_page_kind(const sharena_t *heap, uint32_t page) {
+    uint64_t kinds = geometry_of(heap_superblock(heap)->total_bytes).kinds_offset;
+    return (shared_u16 *)(void *)(heap_bytes(heap) + kinds) + page;
+}
+
+static inline struct run *heap_run(const sharena_t *heap, uint32_t page) {
+    uint64_t runs = geometry_of(heap_superblock(heap)->total_bytes).runs_offset;
+    return (struct run *)(void *)(heap_bytes(heap) + runs) + page;
+}
+
+static inline struct chunk *heap_chunk(const sharena_t *heap, uint32_t chunk) {
+    uint64_t chunks = geometry_of(heap_superblock(heap)->total_bytes).chunks_offset;
+    return (struct chunk *)(void *)(heap_bytes(heap) + chunks) + chunk;
+}
+
+static inline struct tcache *slot_tcache(struct thread_slot *slot) {
+    return (struct tcache *)(void *)((char *)slot + THREAD_SLOT_HEAP_OFFSET);
+}
+
+/* The first chunk of user data, and the one behind the last that was ever used. */
+static inline uint32_t first_chunk(const sharena_t *heap) {
+    return (uint32_t)(heap_superblock(heap)->data_offset >> LG_CHUNK);
+}
+
+static inline uint32_t end_chunk(const sharena_t *heap) {
+    return first_chunk(heap) + (uint32_t)(shared_get(&heap_state(heap)->data_bytes) >> LG_CHUNK);
+}
+
+/* Whether ptr lies in user data whose metadata exists. */
+static inline int is_user_data(const sharena_t *heap, const void *ptr) {
+    const struct heap_state *state = heap_state(heap);
+    return (uintptr_t)ptr - state->data_begin < shared_get(&state->data_bytes);
+}
+
+static inline uint32_t chunk_of_page(uint32_t page) {
+    return page >> (LG_CHUNK - LG_PAGE);
+}
+
+static inline uint32_t first_page_of_chunk(uint32_t chunk) {
+    return chunk << (LG_CHUNK - LG_PAGE);
+}
+
+static inline uint32_t page_of(const sharena_t *heap, const void *ptr) {
+    return (uint32_t)(heap_offset(heap, ptr) >> LG_PAGE);
+}
+
+static inline void *page_address(const sharena_t *heap, uint32_t page) {
+    return heap_bytes(heap) + ((uint64_t)page << LG_PAGE);
+}
+
+#endif

@@ -1,0 +1,15 @@
+/* misuse.h -- what happens when the application hands in a pointer that is not a live block.
+ *
+ * Source of every report: the pointer was looked up in page map and run table, and no shared word has
+ * changed since (sections are rolled back first).
+ */
+#ifndef SHARENA_HEAP_MISUSE_H
+#define SHARENA_HEAP_MISUSE_H
+
+#include "heap/layout.h"
+
+/* Says on stderr what was wrong with which pointer of which heap, in which process and thread; aborts. */
+__attribute__((noreturn, cold)) void misuse(const sharena_t *heap, const void *ptr,
+                                            const char *what);
+
+#endif

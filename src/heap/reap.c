@@ -1,0 +1,141 @@
+/* reap.c -- the end of a slot: by its thread, or by whoever finds the thread dead.
+ *
+ * The reaper holds the dead thread's token and acts as that thread, with its journal, its hand and its
+ * name in the locks, up to the end of its life. A killed reaper therefore leaves what a killed thread
+ * leaves, and the next reaper needs no other rule.
+ *
+ * Holds:  a slot that was emptied owns nothing; only then is it given back
+ * Lock:   the slot's token; below it one lock at a time
+ * Killed: anywhere: every step looks at what is left to do
+ * Not here: finding out who is dead (ipc/slot.c).
+ */
+#include "heap/reap.h"
+
+#include <time.h>
+
+#include "heap/arena.h"
+#include "heap/backing.h"
+#include "heap/chunk.h"
+#include "heap/publish.h"
+#include "heap/tcache.h"
+#include "ipc/journal.h"
+#include "ipc/lock.h"
+#include "ipc/slot.h"
+
+#define SETTLE_PAUSE_NS 100000
+#define SETTLE_WAITS 1000
+
+/* An open section belongs to a lock that died with its holder: whoever locks it rolls it back. */
+static void settle_journal(sharena_t *heap, struct thread_slot *slot) {
+    uint64_t lock = shared_get(&slot->journal.lock);
+    shared_store(&slot->held_rank, RANK_NONE);
+    if (!journal_is_empty(slot) && lock != 0) {
+        struct shared_lock *held = (struct shared_lock *)(void *)(heap_bytes(heap) + lock);
+        lock_acquire(heap, slot, held);
+        lock_release(heap, slot, held);
+    }
+    journal_roll_back(heap, slot);
+    shared_store(&slot->lock_wanted, (uint64_t)0);
+    journal_begin(slot, 0);
+}
+
+static void settle_hand(sharena_t *heap, struct thread_slot *slot) {
+    backing_settle(heap, slot);
+    switch (shared_get(&slot->hand.kind)) {
+    case HAND_RUN:
+        arena_give(heap, slot);
+        break;
+    case HAND_SPAN:
+        pool_give(heap, slot);
+        break;
+    default:
+        break;
+    }
+    shared_store(&slot->hand.kind, HAND_EMPTY);
+}
+
+static uint64_t cached_bytes(struct thread_slot *slot) {
+    const struct tcache *tcache = slot_tcache(slot);
+    uint64_t bytes = 0;
+    for (uint32_t i = 1; i <= SIZE_CLASSES_CACHED; i++) {
+        bytes += stack_count(&tcache->stacks[i]) * sizeclass_bytes(i - 1);
+    }
+    return bytes;
+}
+
+void reap_empty(sharena_t *heap, struct thread_slot *slot) {
+    settle_journal(heap, slot);
+    settle_hand(heap, slot);
+    publish_settle(heap, slot);
+    tcache_flush(heap, slot);
+    arena_leave(heap, slot);
+}
+
+/* Reaps one slot if its thread is dead: 1, else 0. */
+static uint32_t reap_slot(struct attachment *attachment, uint32_t index) {
+    sharena_t *heap = attachment->mapping.base;
+    struct heap_state *state = heap_state(heap);
+    struct thread_slot *slot = slot_seize_dead(attachment, index);
+    if (slot == NULL) {
+        return 0;
+    }
+    uint64_t bytes = cached_bytes(slot);
+    reap_empty(heap, slot);
+    slot_give_back(slot);
+    __atomic_fetch_add(&state->reaped_bytes.value_, bytes, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&state->reaped_threads.value_, 1, __ATOMIC_RELAXED);
+    return 1;
+}
+
+uint32_t reap_dead(struct attachment *attachment) {
+    uint32_t high = shared_get(&heap_state(attachment->mapping.base)->threads_high);
+    uint32_t reaped = 0;
+    __atomic_store_n(&attachment->reap_wanted, 0, __ATOMIC_RELAXED);
+    for (uint32_t i = 0; i < high; i++) {
+        reaped += reap_slot(attachment, i);
+    }
+    return reaped;
+}
+
+static int has_open_step(const struct thread_slot *slot, uint64_t generation) {
+    return shared_get(&slot->state) == SLOT_USED && shared_get(&slot->generation) == generation &&
+           shared_get(&slot->pending.kind) != PENDING_NONE;
+}
+
+uint32_t reap_settled(struct attachment *attachment) {
+    sharena_t *heap = attachment->mapping.base;
+    uint32_t high = shared_get(&heap_state(heap)->threads_high);
+    uint32_t reaped = reap_dead(attachment);
+    int waits = SETTLE_WAITS;
+    for (uint32_t i = 0; i < high; i++) {
+        const struct thread_slot *slot = heap_thread(heap, i);
+        uint64_t generation = shared_get(&slot->generation);
+        while (has_open_step(slot, generation) && waits > 0) {
+            const struct timespec pause = {0, SETTLE_PAUSE_NS};
+            uint32_t got = reap_slot(attachment, i);
+            reaped += got;
+            if (got == 0) {
+                waits--;
+                (void)nanosleep(&pause, NULL);
+            }
+        }
+    }
+    return reaped;
+}
+
+void reap_if_wanted(struct attachment *attachment) {
+    if (UNLIKELY(__atomic_load_n(&attachment->reap_wanted, __ATOMIC_RELAXED))) {
+        (void)reap_dead(attachment);
+    }
+}
+
+void reap_roll_back_all(sharena_t *heap) {
+    uint32_t high = shared_get(&heap_state(heap)->threads_high);
+    for (uint32_t i = 0; i < high && i < THREADS_MAX; i++) {
+        struct thread_slot *slot = heap_thread(heap, i);
+        if (!journal_is_empty(slot)) {
+            journal_roll_back(heap, slot);
+            __atomic_fetch_add(&heap_state(heap)->recovered.value_, 1, __ATOMIC_RELAXED);
+        }
+    }
+}

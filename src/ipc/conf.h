@@ -1,0 +1,51 @@
+/* conf.h -- configuration: "name:value" pairs from five sources, later ones winning.
+ *
+ * compiled-in SHARENA_CONF_DEFAULT, /etc/sharena.conf, the weak symbol sharena_conf, the variable
+ * SHARENA_CONF of the environment (not when setuid: secure_getenv), and the options of this open.
+ */
+#ifndef SHARENA_IPC_CONF_H
+#define SHARENA_IPC_CONF_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct conf {                         /* per process and heap; opt.<name> in ctl */
+    uint32_t narenas;                 /* 0: 4 x CPUs; at most ARENAS_MAX */
+    uint32_t tcache;                  /* bool */
+    uint32_t lg_tcache_max;           /* largest cached size; 15 = 32 KiB */
+    uint32_t tcache_nslots_small_min; /* stack limits, blocks */
+    uint32_t tcache_nslots_small_max;
+    uint32_t tcache_nslots_large;
+    uint32_t cache_oblivious; /* bool: large blocks start at a random line of their page */
+    uint32_t abort_conf;      /* bool: a bad configuration aborts */
+};
+
+/* Collects all sources into *conf. 0, or EINVAL with a message that names the source, the name, the
+ * value and what is valid; if any source says abort_conf:true, that message goes to stderr and the
+ * process aborts. In every text a newline separates like a comma, blanks do not count, and '#'
+ * begins a comment that ends with the line. `option_text` may be NULL. */
+int conf_load(const char *option_text, struct conf *conf) __attribute__((warn_unused_result));
+
+/* The same with another file in the place of /etc/sharena.conf, for tests. */
+int conf_load_from(const char *system_path, const char *option_text, struct conf *conf)
+    __attribute__((warn_unused_result));
+
+/* Parses one text over *conf; `source` is named in the error. For conf_load and tests. */
+int conf_parse(const char *source, const char *text, struct conf *conf)
+    __attribute__((warn_unused_result));
+
+/* The defaults, before any source. */
+void conf_default(struct conf *conf);
+
+/* The table, for ctl's opt.*: entry i or NULL behind the last. */
+enum conf_type { CONF_BOOL, CONF_U32 };
+struct conf_entry {
+    const char *name;
+    enum conf_type type;
+    size_t offset; /* of the uint32_t in struct conf */
+    uint32_t minimum;
+    uint32_t maximum;
+};
+const struct conf_entry *conf_entry(size_t index);
+
+#endif

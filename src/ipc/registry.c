@@ -1,0 +1,139 @@
+/* registry.c -- the heaps that this process has attached, under liburcu.
+ *
+ * Holds:  a published entry has mapping.base != NULL and is in the list exactly once
+ * Lock:   registry mutex for every change; readers take only the RCU read lock
+ * Killed: private memory; nothing shared is touched
+ * Not here: what attaching means (heap/heap.c).
+ */
+#include "ipc/registry.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+
+#include <urcu-bp.h>
+#include <urcu/rculist.h>
+
+#include "ipc/check.h"
+
+struct node {
+    struct attachment attachment; /* first: a node is found from its attachment by a cast */
+    struct cds_list_head link;
+    int is_used;
+    int is_published;
+};
+
+static struct node nodes[HEAPS_MAX];
+static CDS_LIST_HEAD(heaps);
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+
+static struct node *node_of(struct attachment *attachment) {
+    return (struct node *)(void *)attachment;
+}
+
+void registry_lock(void) {
+    CHECK(pthread_mutex_lock(&mutex) == 0);
+}
+
+void registry_unlock(void) {
+    CHECK(pthread_mutex_unlock(&mutex) == 0);
+}
+
+struct attachment *registry_reserve(void) {
+    for (uint32_t i = 0; i < HEAPS_MAX; i++) {
+        if (!nodes[i].is_used) {
+            memset(&nodes[i], 0, sizeof(nodes[i]));
+            nodes[i].is_used = 1;
+            nodes[i].attachment.file.fd = -1;
+            return &nodes[i].attachment;
+        }
+    }
+    return NULL;
+}
+
+void registry_publish(struct attachment *attachment) {
+    struct node *node = node_of(attachment);
+    node->is_published = 1;
+    cds_list_add_rcu(&node->link, &heaps);
+}
+
+void registry_remove(struct attachment *attachment) {
+    struct node *node = node_of(attachment);
+    node->is_published = 0;
+    cds_list_del_rcu(&node->link);
+    urcu_bp_synchronize_rcu();
+    node->is_used = 0;
+}
+
+void registry_cancel(struct attachment *attachment) {
+    node_of(attachment)->is_used = 0;
+}
+
+struct attachment *registry_entry(uint32_t index) {
+    return index < HEAPS_MAX && nodes[index].is_published ? &nodes[index].attachment : NULL;
+}
+
+struct attachment *registry_find(const sharena_t *heap) {
+    struct attachment *found = NULL;
+    struct node *node;
+    urcu_bp_read_lock();
+    cds_list_for_each_entry_rcu(node, &heaps, link) {
+        if (node->attachment.mapping.base == heap) {
+            found = &node->attachment;
+            break;
+        }
+    }
+    urcu_bp_read_unlock();
+    return found;
+}
+
+struct attachment *registry_find_address(const void *ptr) {
+    struct attachment *found = NULL;
+    struct node *node;
+    urcu_bp_read_lock();
+    cds_list_for_each_entry_rcu(node, &heaps, link) {
+        const struct heap_mapping *mapping = &node->attachment.mapping;
+        if ((uintptr_t)ptr - (uintptr_t)mapping->base < mapping->total_bytes) {
+            found = &node->attachment;
+            break;
+        }
+    }
+    urcu_bp_read_unlock();
+    return found;
+}
+
+struct attachment *registry_find_file(const struct heap_file *file) {
+    struct attachment *found = NULL;
+    struct node *node;
+    urcu_bp_read_lock();
+    cds_list_for_each_entry_rcu(node, &heaps, link) {
+        const struct heap_file *other = &node->attachment.file;
+        if (other->device == file->device && other->inode == file->inode) {
+            found = &node->attachment;
+            break;
+        }
+    }
+    urcu_bp_read_unlock();
+    return found;
+}
+
+void registry_before_fork(void) {
+    registry_lock();
+    urcu_bp_before_fork();
+}
+
+void registry_after_fork_parent(void) {
+    urcu_bp_after_fork_parent();
+    registry_unlock();
+}
+
+/* In a child that ran no prepare handler, another thread may have held these locks when the memory
+ * was copied. after_fork_child releases liburcu's whether held or not; it also restores a signal mask
+ * that in this case is not ours, so the mask is kept. */
+void registry_after_fork_child(void) {
+    sigset_t mask;
+    (void)pthread_sigmask(SIG_SETMASK, NULL, &mask);
+    urcu_bp_after_fork_child();
+    (void)pthread_sigmask(SIG_SETMASK, &mask, NULL);
+    (void)pthread_mutex_init(&mutex, NULL);
+}

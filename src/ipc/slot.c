@@ -1,0 +1,233 @@
+/* slot.c -- process slots and thread slots: taking, giving back, and seizing from the dead.
+ *
+ * Holds:  state USED: `process` and `process_generation` name a process slot, set before `state`
+ *         a FREE slot owns nothing: empty journal, hand, pending step and tcache
+ * Lock:   thread slots: their token; process slots: theirs; threads_high only grows (CAS)
+ * Killed: between the CAS on threads_high and SLOT_FREE: that slot stays RAW until a cold open
+ *         between trylock and USED: the slot is FREE with a dead owner; the next taker gets it
+ * Not here: what a dead thread owned and how it goes back (heap/reap.c).
+ */
+#include "ipc/slot.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "ipc/errors.h"
+#include "ipc/journal.h"
+#include "ipc/lock.h"
+
+static uint64_t now_ns(void) {
+    struct timespec now;
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static void read_own_name(char name[16]) {
+    memset(name, 0, 16);
+    int fd = open("/proc/self/comm", O_RDONLY | O_CLOEXEC);
+    if (fd >= 0) {
+        ssize_t got = read(fd, name, 15);
+        if (got > 0 && name[got - 1] == '\n') {
+            name[got - 1] = '\0';
+        }
+        (void)close(fd);
+    }
+}
+
+int slot_register_process(struct attachment *attachment) {
+    int error = token_take(&attachment->file, 0, &attachment->token);
+    if (error != 0) {
+        return error;
+    }
+    struct process_slot *process = heap_process(attachment->mapping.base, attachment->token.slot);
+    attachment->process_generation = shared_get(&process->generation) + 1;
+    shared_store(&process->generation, attachment->process_generation); /* threads of old are dead */
+    shared_store(&process->pid, (uint32_t)getpid());
+    shared_store(&process->attached_ns, now_ns());
+    read_own_name(process->name);
+    shared_order();
+    shared_store(&process->state, SLOT_USED);
+    FAULT_POINT();
+    return 0;
+}
+
+void slot_unregister_process(struct attachment *attachment) {
+    struct process_slot *process = heap_process(attachment->mapping.base, attachment->token.slot);
+    shared_store(&process->state, SLOT_FREE);
+    FAULT_POINT();
+    token_release(&attachment->token);
+}
+
+/* Makes one more slot; its index, or -1 with errno. */
+static int grow_slots(sharena_t *heap) {
+    uint32_t high = shared_get(&heap_state(heap)->threads_high);
+    do {
+        if (high >= THREADS_MAX) {
+            (void)error_null(EUSERS,
+                             "sharena: all %u thread slots of the heap are in use by living threads: "
+                             "end some, or let fewer threads use the heap",
+                             THREADS_MAX);
+            return -1;
+        }
+        struct thread_slot *slot = heap_thread(heap, high);
+        if (mapping_back(heap, heap_offset(heap, slot), THREAD_SLOT_BYTES, 0) != 0) {
+            (void)error_null(ENOMEM, "sharena: the file system is full: no room for the cache of one "
+                                     "more thread (64 KiB): free space, or raise the limit");
+            return -1;
+        }
+    } while (!__atomic_compare_exchange_n(&heap_state(heap)->threads_high.value_, &high, high + 1, 0,
+                                          __ATOMIC_ACQ_REL, __ATOMIC_RELAXED));
+    FAULT_POINT();
+    struct thread_slot *slot = heap_thread(heap, high);
+    robust_mutex_init(&slot->token);
+    shared_store(&slot->index, high);
+    shared_store_release(&slot->state, SLOT_FREE);
+    FAULT_POINT();
+    return (int)high;
+}
+
+/* Locks the token if it is free or its owner died; 0, or EBUSY. */
+static int try_token(struct thread_slot *slot) {
+    int result = pthread_mutex_trylock(&slot->token);
+    if (result == EOWNERDEAD) {
+        CHECK(pthread_mutex_consistent(&slot->token) == 0);
+        result = 0;
+    }
+    return result;
+}
+
+/* Locks the token of a FREE slot. */
+static int claim_free(struct thread_slot *slot) {
+    if (shared_get_acquire(&slot->state) != SLOT_FREE || try_token(slot) != 0) {
+        return 0;
+    }
+    if (shared_get(&slot->state) != SLOT_FREE) {
+        (void)pthread_mutex_unlock(&slot->token);
+        return 0;
+    }
+    return 1;
+}
+
+static struct thread_slot *find_free(sharena_t *heap) {
+    for (;;) {
+        uint32_t high = shared_get(&heap_state(heap)->threads_high);
+        for (uint32_t i = 0; i < high; i++) {
+            if (claim_free(heap_thread(heap, i))) {
+                return heap_thread(heap, i);
+            }
+        }
+        int grown = grow_slots(heap);
+        if (grown < 0) {
+            return NULL;
+        }
+        if (claim_free(heap_thread(heap, (uint32_t)grown))) {
+            return heap_thread(heap, (uint32_t)grown);
+        }
+    }
+}
+
+static void own(const struct attachment *attachment, struct thread_slot *slot) {
+    shared_store(&slot->process, attachment->token.slot);
+    shared_store(&slot->process_generation, attachment->process_generation);
+    shared_order();
+    FAULT_POINT();
+    shared_store_release(&slot->tid, robust_mutex_tid(&slot->token)); /* last: see slot_seize_dead */
+    FAULT_POINT();
+}
+
+struct thread_slot *slot_take(struct attachment *attachment) {
+    sharena_t *heap = attachment->mapping.base;
+    struct thread_slot *slot = find_free(heap);
+    if (slot == NULL) {
+        return NULL;
+    }
+    uint32_t tid = (uint32_t)syscall(SYS_gettid);
+    if (robust_mutex_tid(&slot->token) != tid) {
+        (void)pthread_mutex_unlock(&slot->token);
+        return error_null(EPERM, "sharena: libc has a false thread id in this process: it was made by a "
+                                 "raw clone or fork system call; use fork() or _Fork()");
+    }
+    own(attachment, slot);
+    shared_store(&slot->generation, shared_get(&slot->generation) + 1);
+    shared_store(&slot->lock_wanted, (uint64_t)0);
+    shared_store(&slot->held_rank, RANK_NONE);
+    journal_begin(slot, 0);
+    shared_store_release(&slot->state, SLOT_USED);
+    FAULT_POINT();
+    __atomic_fetch_add(&attachment->threads, 1, __ATOMIC_RELAXED);
+    return slot;
+}
+
+void slot_give_back(struct thread_slot *slot) {
+    ASSERT(journal_is_empty(slot));
+    shared_store_release(&slot->state, SLOT_FREE);
+    FAULT_POINT();
+    CHECK(pthread_mutex_unlock(&slot->token) == 0);
+}
+
+int slot_is_ours(const struct attachment *attachment, const struct thread_slot *slot) {
+    return shared_get(&slot->state) == SLOT_USED &&
+           shared_get(&slot->process) == attachment->token.slot &&
+           shared_get(&slot->process_generation) == attachment->process_generation;
+}
+
+static int process_is_dead(const struct attachment *attachment, const struct thread_slot *slot) {
+    uint32_t index = shared_get(&slot->process);
+    const struct process_slot *process = heap_process(attachment->mapping.base, index);
+    return index < PROCESSES_MAX &&
+           (shared_get(&process->generation) != shared_get(&slot->process_generation) ||
+            !token_is_held(&attachment->file, index));
+}
+
+struct thread_slot *slot_seize_dead(struct attachment *attachment, uint32_t index) {
+    struct thread_slot *slot = heap_thread(attachment->mapping.base, index);
+    if (shared_get_acquire(&slot->state) != SLOT_USED) {
+        return NULL;
+    }
+    int result = try_token(slot);
+    if (result == EBUSY && !slot_is_ours(attachment, slot)) {
+        /* Perhaps the kernel could not mark it. The thread id is read first: a faster reaper's is in
+         * the mutex word before it is in the slot, and in the slot only after its living process. */
+        uint32_t tid = shared_get_acquire(&slot->tid);
+        if (process_is_dead(attachment, slot)) {
+            robust_mutex_mark_dead(&slot->token, tid);
+            result = try_token(slot);
+        }
+    }
+    if (result != 0) {
+        return NULL;
+    }
+    if (shared_get(&slot->state) != SLOT_USED) {
+        CHECK(pthread_mutex_unlock(&slot->token) == 0);
+        return NULL;
+    }
+    own(attachment, slot);
+    return slot;
+}
+
+int slot_any_used(const sharena_t *heap) {
+    uint32_t high = shared_get(&heap_state(heap)->threads_high);
+    for (uint32_t i = 0; i < high; i++) {
+        if (shared_get(&heap_thread(heap, i)->state) == SLOT_USED) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+void slot_init_tokens(sharena_t *heap) {
+    uint32_t high = shared_get(&heap_state(heap)->threads_high);
+    for (uint32_t i = 0; i < high && i < THREADS_MAX; i++) {
+        struct thread_slot *slot = heap_thread(heap, i);
+        robust_mutex_init(&slot->token);
+        shared_store(&slot->index, i);
+        if (shared_get(&slot->state) == SLOT_RAW) {
+            shared_store(&slot->state, SLOT_FREE);
+        }
+        FAULT_POINT();
+    }
+}

@@ -1,0 +1,60 @@
+/* thread.h -- what one thread of this process knows: its caches, and its slot in each heap.
+ *
+ * The record lies in private memory that the kernel wipes in every child (MADV_WIPEONFORK), whether
+ * or not fork handlers ran. So a child finds no heap in it and registers anew; the check that the
+ * fast path makes anyway (is the hint of this heap?) is the whole cost.
+ */
+#ifndef SHARENA_IPC_THREAD_H
+#define SHARENA_IPC_THREAD_H
+
+#include <stdint.h>
+
+#include "ipc/check.h"
+#include "ipc/layout.h"
+#include "ipc/registry.h"
+
+struct thread_heap {
+    sharena_t *heap; /* NULL: this entry is free */
+    struct thread_slot *slot;
+};
+
+struct thread_record {       /* process-private; one per thread */
+    sharena_t *hint_heap;    /* the heap used last ... */
+    void *hint_tcache;       /* ... and this thread's tcache in it */
+    uint64_t is_alive;       /* 1; 0 after the kernel wiped it */
+    struct thread_heap heaps[HEAPS_MAX];
+};
+
+/* This thread's record; a constant empty one before it is first needed. */
+extern __thread struct thread_record *thread_record __attribute__((tls_model("initial-exec")))
+__attribute__((visibility("hidden")));
+
+/* The calling thread's slot in the heap, or NULL: it has none yet. */
+struct thread_slot *thread_find_slot(const sharena_t *heap);
+
+/* Remembers the slot; 0, or an errno value with error_set. From now on thread_exit_hook runs at the
+ * thread's end. */
+int thread_add_slot(sharena_t *heap, struct thread_slot *slot) __attribute__((warn_unused_result));
+
+/* Forgets the heap in the calling thread's record. */
+void thread_forget_heap(const sharena_t *heap);
+
+/* Calls visit for every slot of the heap that another thread of this process has. */
+void thread_visit_others(const sharena_t *heap, void (*visit)(struct thread_slot *slot));
+
+/* What is done with each of a thread's slots when it ends; set once by the heap layer. */
+extern void (*thread_exit_hook)(sharena_t *heap, struct thread_slot *slot);
+
+/* 1 in a process whose memory was copied by a fork of any kind, until thread_after_fork ran. */
+int thread_process_is_new(void);
+
+/* In the child: forget what the parent's threads had. */
+void thread_after_fork(void);
+
+/* Private state, once per process: 0 or an errno value with error_set. */
+int thread_init(void) __attribute__((warn_unused_result));
+
+void thread_before_fork(void);
+void thread_after_fork_parent(void);
+
+#endif
