@@ -33,7 +33,7 @@ LAYERS = {
         6: ["huge"],
         7: ["tcache"],
         8: ["publish"],
-        9: ["reap"],
+        9: ["reap", "audit"],
         10: ["heap", "alloc", "roots", "check", "ctl"],
         11: ["api", "care"],
     },

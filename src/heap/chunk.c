@@ -18,8 +18,6 @@
 #include "ipc/journal.h"
 #include "ipc/lock.h"
 
-#define RUN_TABLE_PAGES (CHUNK_PAGES * sizeof(struct run) / PAGE_BYTES)
-
 struct tree pool_tree(const sharena_t *heap, enum chunk_state state) {
     struct pool *pool = heap_pool(heap);
     return (struct tree){(char *)heap_chunk(heap, 0), sizeof(struct chunk),
@@ -129,8 +127,7 @@ int pool_take_at(sharena_t *heap, struct thread_slot *self, uint32_t first, uint
     return 1;
 }
 
-/* Pages of page map, kinds and chunk entries that the first `end` chunks of the file need. */
-static uint64_t metadata_pages(uint64_t end) {
+uint64_t pool_metadata_pages(uint64_t end) {
     return 2 * (round_up(end * CHUNK_PAGES * sizeof(uint16_t), PAGE_BYTES) / PAGE_BYTES) +
            round_up(end * sizeof(struct chunk), PAGE_BYTES) / PAGE_BYTES;
 }
@@ -163,7 +160,7 @@ static enum take_result take_new(sharena_t *heap, struct thread_slot *self, uint
     if (new_end > heap_superblock(heap)->total_bytes >> LG_CHUNK) {
         return NO_CAPACITY;
     }
-    uint64_t backed = shared_get(&state->backed_pages) + metadata_pages(new_end) - metadata_pages(end);
+    uint64_t backed = shared_get(&state->backed_pages) + pool_metadata_pages(new_end) - pool_metadata_pages(end);
     if (limit != 0 && backed > limit) {
         return NO_LIMIT;
     }

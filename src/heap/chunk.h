@@ -36,6 +36,11 @@ int pool_take_at(sharena_t *heap, struct thread_slot *self, uint32_t first, uint
 void pool_mark_span(sharena_t *heap, struct thread_slot *self, uint32_t first, uint32_t size,
                     enum chunk_state state);
 
+/* Pages of page map, kinds and chunk entries that the first `end` chunks of the file need; and those of
+ * the run table that one chunk needs. */
+uint64_t pool_metadata_pages(uint64_t end);
+#define RUN_TABLE_PAGES (CHUNK_PAGES * sizeof(struct run) / PAGE_BYTES)
+
 struct tree pool_tree(const sharena_t *heap, enum chunk_state state);
 
 #endif

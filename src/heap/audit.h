@@ -1,0 +1,34 @@
+/* audit.h -- the walk over a heap that proves the ownership rule. All locks of the heap are held. */
+#ifndef SHARENA_HEAP_AUDIT_H
+#define SHARENA_HEAP_AUDIT_H
+
+#include "heap/layout.h"
+
+struct audit { /* private to one check */
+    const sharena_t *heap;
+    struct sharena_report *report;
+    uint32_t arenas;
+    uint64_t backed_pages; /* as found: spans, runs, tables */
+    uint32_t hand_runs;    /* runs and spans in state HAND that the walk met ... */
+    uint32_t hand_spans;
+    uint32_t hands;        /* ... and slots that say they carry one */
+    uint64_t *marks;       /* one bit per 8 bytes of user data: seen in a cache */
+};
+
+/* Remembers a broken rule. */
+void audit_finding(struct audit *audit, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* Every chunk, run, region and tree: walks the chunk table from the first to the last chunk ever used. */
+void audit_chunks(struct audit *audit);
+
+/* Counts, trees and spare of each arena and bin agree with what the chunks contain. */
+void audit_arenas(struct audit *audit);
+
+/* The live block that begins at ptr: its size, or 0 if there is none. */
+size_t audit_block_bytes(const sharena_t *heap, const void *ptr);
+
+/* Pages of the tables that describe chunks, as charged. */
+uint64_t audit_table_pages(const sharena_t *heap);
+
+#endif
