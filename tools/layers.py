@@ -14,8 +14,7 @@ LAYERS = {
     "ipc": {
         0: ["check", "errors", "faultpoint", "shared", "layout", "conf"],
         1: ["file"],
-        2: ["superblock"],
-        3: ["mapping"],
+        2: ["superblock", "mapping"],
         4: ["token"],
         5: ["registry"],
         6: ["journal"],
@@ -24,7 +23,7 @@ LAYERS = {
         9: ["forking"],
     },
     "heap": {
-        0: ["layout", "sizeclass"],
+        0: ["layout", "geometry", "sizeclass"],
         1: ["tree", "misuse"],
         2: ["backing"],
         3: ["chunk", "run"],

@@ -1,4 +1,5 @@
-/* alloc.c -- allocation past the fast path: one request, served by whoever is in charge of its size.
+/* alloc.c -- allocation past the fast path: one request, served by whoever is in charge of its
+ * size.
  *
  *     small    tcache -> bin          up to 14 KiB, alignment up to a page
  *     large    tcache -> arena        below a chunk; alignment up to what fits in one
@@ -32,8 +33,9 @@ int alloc_request(size_t size, int flags, struct request *request) {
     int lg_align = flags & FLAG_LG_ALIGN;
     uint32_t arena = (uint32_t)flags >> 20;
     if ((flags & 0xfffff & ~FLAGS_KNOWN) != 0 || arena > ARENAS_MAX || lg_align > 46) {
-        return error_set(EINVAL, "sharena: flags %#x are not an or of SHARENA_LG_ALIGN, SHARENA_ZERO, "
-                                 "SHARENA_ARENA and SHARENA_TCACHE_NONE",
+        return error_set(EINVAL,
+                         "sharena: flags %#x are not an or of SHARENA_LG_ALIGN, SHARENA_ZERO, "
+                         "SHARENA_ARENA and SHARENA_TCACHE_NONE",
                          (unsigned)flags);
     }
     *request = (struct request){.size = size,
@@ -78,7 +80,8 @@ static uint32_t in_units(size_t alignment, size_t unit) {
     return alignment > unit ? (uint32_t)(alignment / unit) : 1;
 }
 
-/* A block past the cache, in flight; NULL: ENOMEM. *clear: how many bytes are not known to be zero. */
+/* A block past the cache, in flight; NULL: ENOMEM. *clear: how many bytes are not known to be zero.
+ * */
 static void *take_directly(sharena_t *heap, struct thread_slot *self, const struct plan *plan,
                            uint64_t *clear) {
     size_t alignment = plan->request->alignment;
@@ -178,10 +181,11 @@ static int try_once_to(sharena_t *heap, struct thread_slot *self, const struct p
 static int make_plan(sharena_t *heap, struct thread_slot *self, const struct request *request,
                      struct plan *plan) {
     const struct attachment *attachment = heap_attachment(heap);
-    *plan = (struct plan){.request = request,
-                          .size_class = alloc_class_for(heap, request->size, request->alignment),
-                          .arena = shared_get(&self->arena) - 1,
-                          .oblivious = attachment->conf.cache_oblivious && request->alignment <= 64};
+    *plan =
+        (struct plan){.request = request,
+                      .size_class = alloc_class_for(heap, request->size, request->alignment),
+                      .arena = shared_get(&self->arena) - 1,
+                      .oblivious = attachment->conf.cache_oblivious && request->alignment <= 64};
     if (plan->size_class == SIZE_CLASSES_MAX) {
         return error_set(ENOMEM,
                          "sharena: %zu bytes at a multiple of %zu are more than this heap can ever "
@@ -250,8 +254,9 @@ uint32_t alloc_class_of(sharena_t *heap, const void *ptr) {
     if (!large_is_block(heap, ptr) && !huge_is_block(heap, ptr)) {
         misuse(heap, ptr, "pointer that is not the start of a block");
     }
-    return stack != TCACHE_UNCACHED ? stack - 1
-                                    : shared_get(&heap_chunk(heap, chunk_of_page(page))->size_class);
+    return stack != TCACHE_UNCACHED
+               ? stack - 1
+               : shared_get(&heap_chunk(heap, chunk_of_page(page))->size_class);
 }
 
 void alloc_free(sharena_t *heap, struct thread_slot *self, void *ptr, int use_cache) {

@@ -1,25 +1,26 @@
-/* alloc.h -- allocation past the fast path: one request, served by whoever is in charge of its size. */
+/* alloc.h -- allocation past the fast path: one request, served by whoever is in charge of its
+ * size. */
 #ifndef SHARENA_HEAP_ALLOC_H
 #define SHARENA_HEAP_ALLOC_H
 
 #include <stddef.h>
 
-#include "heap/layout.h"
+#include "heap/geometry.h"
 
 struct request {
     size_t size;
     size_t alignment; /* a power of two; 1: what the size class gives */
     int zero;
     int use_cache;
-    uint32_t arena;   /* arena index + 1; 0: the thread's own */
+    uint32_t arena; /* arena index + 1; 0: the thread's own */
 };
 
 /* The request for jemalloc's flags. 0, or EINVAL with error_set. */
 int alloc_request(size_t size, int flags, struct request *request)
     __attribute__((warn_unused_result));
 
-/* A block, or NULL with errno and error_set. Before it gives up for want of memory it reaps the dead, gives
- * all free memory back, and tries once more. */
+/* A block, or NULL with errno and error_set. Before it gives up for want of memory it reaps the
+ * dead, gives all free memory back, and tries once more. */
 void *alloc_block(sharena_t *heap, struct thread_slot *self, const struct request *request);
 
 /* The same, published in *where by the recoverable step of publish.h. 0 or an errno value. */
@@ -29,7 +30,8 @@ int alloc_block_to(sharena_t *heap, struct thread_slot *self, const struct reque
 /* Gives a block back: into the cache, or past it. Misuse stops here. */
 void alloc_free(sharena_t *heap, struct thread_slot *self, void *ptr, int use_cache);
 
-/* Frees the block in *where, which is not NULL, and clears it, by the recoverable step of publish.h. */
+/* Frees the block in *where, which is not NULL, and clears it, by the recoverable step of
+ * publish.h. */
 void alloc_free_from(sharena_t *heap, struct thread_slot *self, void **where);
 
 /* The class of a live block; misuse if it is none. */

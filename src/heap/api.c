@@ -5,8 +5,8 @@
  *   malloc   thread record -> is its hint this heap? -> stack by size table -> top != base -> pop
  *   free     the same hint -> is it user data? -> page map gives the stack -> top != full -> push
  *
- * The hint lives in memory that the kernel wipes in a child, so no check of the process is needed. A
- * pointer that is no block leads to stacks[0], which is always full.
+ * The hint lives in memory that the kernel wipes in a child, so no check of the process is needed.
+ * A pointer that is no block leads to stacks[0], which is always full.
  *
  * Holds:  a public call returns with no lock held and nothing in hand or pending
  * Lock:   none
@@ -79,7 +79,8 @@ SHARENA_API void *sharena_malloc(sharena_t *heap, size_t size) {
 
 /* ---- free ---- */
 
-/* A thread that can get no slot leaves the block as it is: better lost than freed without a lock. */
+/* A thread that can get no slot leaves the block as it is: better lost than freed without a lock.
+ * */
 static COLD void free_slow(sharena_t *heap, void *ptr) {
     int saved_errno = errno;
     if (ptr != NULL) {
@@ -129,7 +130,8 @@ SHARENA_API void sharena_free_sized(sharena_t *heap, void *ptr, size_t size) {
 SHARENA_API void *sharena_calloc(sharena_t *heap, size_t count, size_t size) {
     size_t bytes;
     if (__builtin_mul_overflow(count, size, &bytes)) {
-        return error_null(ENOMEM, "sharena: %zu x %zu bytes are more than can be counted", count, size);
+        return error_null(ENOMEM, "sharena: %zu x %zu bytes are more than can be counted", count,
+                          size);
     }
     if (bytes <= SMALL_BYTES_MAX) {
         void *block = sharena_malloc(heap, bytes);
@@ -214,7 +216,8 @@ SHARENA_API size_t sharena_xallocx(sharena_t *heap, void *ptr, size_t size, size
     const size_t tries[2] = {most, size};
     for (int i = 0; i < 2; i++) {
         uint32_t size_class = alloc_class_for(heap, tries[i], 1);
-        /* With extra, the class may be one that is not wholly within size + extra: jemalloc's too. */
+        /* With extra, the class may be one that is not wholly within size + extra: jemalloc's too.
+         * */
         if (size_class != SIZE_CLASSES_MAX && alloc_resize(heap, self, ptr, size_class)) {
             if (request.zero) {
                 clear_behind(ptr, old_bytes, sizeclass_bytes(size_class));

@@ -18,6 +18,7 @@
 #include "ipc/errors.h"
 #include "ipc/journal.h"
 #include "ipc/lock.h"
+#include "ipc/registry.h"
 
 #define BATCH_PAGES_MIN 16u
 
@@ -30,8 +31,8 @@ static void set_hand_run(struct thread_slot *self, uint32_t arena, uint32_t page
     journal_set(self, &self->hand.flags, flags);
 }
 
-/* Clean pages are backed in batches, a sixteenth of what the arena has, so that growth costs few system
- * calls and wastes little. */
+/* Clean pages are backed in batches, a sixteenth of what the arena has, so that growth costs few
+ * system calls and wastes little. */
 static uint32_t batch_pages(const struct arena *arena, uint32_t wanted, uint32_t available) {
     uint32_t batch = shared_get(&arena->pages_used) / 16;
     batch = batch < BATCH_PAGES_MIN ? BATCH_PAGES_MIN : batch;
@@ -39,7 +40,8 @@ static uint32_t batch_pages(const struct arena *arena, uint32_t wanted, uint32_t
     return batch < available ? batch : available;
 }
 
-static void count_used(struct thread_slot *self, struct arena *arena, uint32_t more, uint32_t less) {
+static void count_used(struct thread_slot *self, struct arena *arena, uint32_t more,
+                       uint32_t less) {
     journal_set(self, &arena->pages_used, shared_get(&arena->pages_used) + more - less);
 }
 
@@ -69,7 +71,8 @@ static int take_free(sharena_t *heap, struct thread_slot *self, uint32_t index, 
 }
 
 int arena_back_hand(sharena_t *heap, struct thread_slot *self) {
-    int error = backing_add(heap, self, shared_get(&self->hand.first), shared_get(&self->hand.count));
+    int error =
+        backing_add(heap, self, shared_get(&self->hand.first), shared_get(&self->hand.count));
     if (error == 0) {
         journal_set(self, &self->hand.charged, 0u);
         journal_set(self, &self->hand.flags, HAND_DIRTY | HAND_ZERO);
@@ -98,7 +101,8 @@ static void give_rest(sharena_t *heap, struct thread_slot *self, uint32_t pages)
     lock_release(heap, self, &arena->lock);
 }
 
-/* The chunk in the hand becomes the arena's: its backed pages one dirty run, the others one clean. */
+/* The chunk in the hand becomes the arena's: its backed pages one dirty run, the others one clean.
+ * */
 static void adopt_chunk(sharena_t *heap, struct thread_slot *self, uint32_t index) {
     struct arena *arena = heap_arena(heap, index);
     uint32_t chunk_idx = shared_get(&self->hand.first);
@@ -122,7 +126,16 @@ static void adopt_chunk(sharena_t *heap, struct thread_slot *self, uint32_t inde
     lock_release(heap, self, &arena->lock);
 }
 
+/* The heap grows: what the dead held may be worth having, so the next slow path looks. */
+static void want_reap(const sharena_t *heap) {
+    struct attachment *attachment = registry_find(heap);
+    if (attachment != NULL) {
+        __atomic_store_n(&attachment->reap_wanted, 1, __ATOMIC_RELAXED);
+    }
+}
+
 static int take_chunk(sharena_t *heap, struct thread_slot *self, uint32_t index) {
+    want_reap(heap);
     int error = pool_take(heap, self, 1, 1);
     if (error != 0) {
         return error;
@@ -162,8 +175,8 @@ int arena_take(sharena_t *heap, struct thread_slot *self, uint32_t arena, uint32
     }
 }
 
-/* Whether a wholly free chunk is one dirty run in front of one clean run, either may be missing: then
- * *backed is the size of the first. */
+/* Whether a wholly free chunk is one dirty run in front of one clean run, either may be missing:
+ * then *backed is the size of the first. */
 static int is_tidy(const sharena_t *heap, uint32_t chunk, uint32_t *backed) {
     uint32_t page = first_page_of_chunk(chunk);
     const struct run *run = heap_run(heap, page);
@@ -244,8 +257,8 @@ static int give_section(sharena_t *heap, struct thread_slot *self) {
     int dirty = (flags & HAND_DIRTY) != 0;
     ASSERT(shared_get(&self->hand.kind) == HAND_RUN && shared_get(&self->hand.charged) == 0);
     lock_acquire(heap, self, &arena->lock);
-    int emptied = run_insert_free(heap, self, arena, page, pages, dirty,
-                                  !dirty || (flags & HAND_ZERO) != 0);
+    int emptied =
+        run_insert_free(heap, self, arena, page, pages, dirty, !dirty || (flags & HAND_ZERO) != 0);
     count_used(self, arena, 0, pages);
     journal_set(self, &self->hand.kind, HAND_EMPTY);
     journal_commit(self);
@@ -253,7 +266,8 @@ static int give_section(sharena_t *heap, struct thread_slot *self) {
     return emptied;
 }
 
-void arena_release_chunk(sharena_t *heap, struct thread_slot *self, uint32_t index, uint32_t chunk) {
+void arena_release_chunk(sharena_t *heap, struct thread_slot *self, uint32_t index,
+                         uint32_t chunk) {
     struct arena *arena = heap_arena(heap, index);
     enum release result;
     do {

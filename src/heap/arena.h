@@ -1,35 +1,36 @@
 /* arena.h -- arenas: where runs come from and go back to.
  *
- * Runs travel in the caller's hand (HAND_RUN): backed and ready when taken, dirty or clean when given.
+ * Runs travel in the caller's hand (HAND_RUN): backed and ready when taken, dirty or clean when
+ * given.
  */
 #ifndef SHARENA_HEAP_ARENA_H
 #define SHARENA_HEAP_ARENA_H
 
-#include "heap/layout.h"
+#include "heap/geometry.h"
 
 /* Takes `pages` (at most CHUNK_PAGES) backed pages at a multiple of `align` pages into self's empty
- * hand: from a dirty run, else a clean one, else a chunk from the pool. hand.flags has HAND_ZERO if they
- * are known to be zero. 0, or ENOMEM with error_set. */
+ * hand: from a dirty run, else a clean one, else a chunk from the pool. hand.flags has HAND_ZERO if
+ * they are known to be zero. 0, or ENOMEM with error_set. */
 int arena_take(sharena_t *heap, struct thread_slot *self, uint32_t arena, uint32_t pages,
                uint32_t align) __attribute__((warn_unused_result));
 
-/* Backs the clean run in self's hand, in place. 0, or ENOMEM with error_set and the hand as before. */
-int arena_back_hand(sharena_t *heap, struct thread_slot *self)
-    __attribute__((warn_unused_result));
+/* Backs the clean run in self's hand, in place. 0, or ENOMEM with error_set and the hand as before.
+ * */
+int arena_back_hand(sharena_t *heap, struct thread_slot *self) __attribute__((warn_unused_result));
 
-/* Gives the run in self's hand back to its arena. An arena that has an empty chunk to spare gives the next
- * one to the pool. */
+/* Gives the run in self's hand back to its arena. An arena that has an empty chunk to spare gives
+ * the next one to the pool. */
 void arena_give(sharena_t *heap, struct thread_slot *self);
 
-/* After a section that freed pages of `chunk` (run_insert_free returned 1), without any lock: keeps it as
- * the spare, or moves it to the pool. The chunk may be in use again: then nothing happens. */
+/* After a section that freed pages of `chunk` (run_insert_free returned 1), without any lock: keeps
+ * it as the spare, or moves it to the pool. The chunk may be in use again: then nothing happens. */
 void arena_release_chunk(sharena_t *heap, struct thread_slot *self, uint32_t arena, uint32_t chunk);
 
 /* Gives the memory of all free runs of the arena back to the file system. */
 void arena_purge(sharena_t *heap, struct thread_slot *self, uint32_t arena);
 
-/* Binds the thread to an arena: an unused one, else a new one while fewer than `narenas` exist, else the
- * one with fewest threads. 0, or ENOMEM when not even the first can be made. */
+/* Binds the thread to an arena: an unused one, else a new one while fewer than `narenas` exist,
+ * else the one with fewest threads. 0, or ENOMEM when not even the first can be made. */
 int arena_choose(sharena_t *heap, struct thread_slot *self, uint32_t narenas)
     __attribute__((warn_unused_result));
 

@@ -1,8 +1,9 @@
 /* audit.c -- the walk over chunks, runs and regions.
  *
- * Rules proved here, each with its finding: chunks are tiled by spans and arena chunks by runs; each has
- * one owner that its state names; free neighbours of a kind are joined; trees hold exactly the free spans
- * and runs of their kind and are in order; page map and kinds agree with the runs; bits agree with counts.
+ * Rules proved here, each with its finding: chunks are tiled by spans and arena chunks by runs;
+ * each has one owner that its state names; free neighbours of a kind are joined; trees hold exactly
+ * the free spans and runs of their kind and are in order; page map and kinds agree with the runs;
+ * bits agree with counts.
  *
  * Lock:   all of the heap, held by the caller
  * Killed: nothing is changed
@@ -52,8 +53,9 @@ static void count_live(struct audit *audit, uint64_t blocks, uint64_t bytes) {
 
 static void expect_no_entries(struct audit *audit, uint32_t page, uint32_t pages) {
     for (uint32_t i = 0; i < pages; i++) {
-        EXPECT(audit, page_entry(audit, page + i) == 0, "page %u: page map %u, but no block begins there",
-               page + i, page_entry(audit, page + i));
+        EXPECT(audit, page_entry(audit, page + i) == 0,
+               "page %u: page map %u, but no block begins there", page + i,
+               page_entry(audit, page + i));
     }
 }
 
@@ -61,8 +63,8 @@ static void expect_kinds(struct audit *audit, uint32_t page, uint32_t pages, uin
     uint32_t first = shared_get(heap_page_kind(audit->heap, page));
     uint32_t last = shared_get(heap_page_kind(audit->heap, page + pages - 1));
     EXPECT(audit, last == (kind | (pages - 1)) && (pages == 1 || first == kind),
-           "run at page %u: kinds %#x and %#x, of %u pages, should be %#x", page, first, last, pages,
-           kind);
+           "run at page %u: kinds %#x and %#x, of %u pages, should be %#x", page, first, last,
+           pages, kind);
 }
 
 static void audit_bin_run(struct audit *audit, uint32_t page, struct run *run) {
@@ -89,11 +91,12 @@ static void audit_bin_run(struct audit *audit, uint32_t page, struct run *run) {
            free_regions);
     EXPECT(audit, (place == BIN_CURRENT) == (shared_get(&bin->current) == page),
            "run at page %u: current by one account only", page);
-    EXPECT(audit, (place == BIN_FULL) == (free_regions == 0), "run at page %u: place %u with %u free",
-           page, place, free_regions);
+    EXPECT(audit, (place == BIN_FULL) == (free_regions == 0),
+           "run at page %u: place %u with %u free", page, place, free_regions);
     for (uint32_t i = 0; i < shape->pages; i++) {
-        EXPECT(audit, page_entry(audit, page + i) == stack_offset_of(size_class) &&
-                          shared_get(heap_page_kind(audit->heap, page + i)) == i,
+        EXPECT(audit,
+               page_entry(audit, page + i) == stack_offset_of(size_class) &&
+                   shared_get(heap_page_kind(audit->heap, page + i)) == i,
                "page %u: page map or kind is not that of its small run", page + i);
     }
     count_live(audit, shape->regions - free_regions, shape->region_bytes);
@@ -151,7 +154,8 @@ static int audit_run(struct audit *audit, uint32_t page, uint32_t kind_before) {
         return 0;
     }
     EXPECT(audit,
-           shared_get(&run->arena) == shared_get(&heap_chunk(audit->heap, chunk_of_page(page))->arena),
+           shared_get(&run->arena) ==
+               shared_get(&heap_chunk(audit->heap, chunk_of_page(page))->arena),
            "run at page %u: arena %u is not that of its chunk", page, shared_get(&run->arena));
     switch (state) {
     case RUN_FREE_CLEAN:
@@ -182,8 +186,8 @@ static void audit_arena_chunk(struct audit *audit, uint32_t index, const struct 
     uint32_t free_pages = 0;
     uint32_t kind_before = 0;
     if (shared_get(&chunk->arena) >= audit->arenas || !shared_get(&chunk->has_runs)) {
-        audit_finding(audit, "chunk %u: arena %u does not exist, or its run table is not backed", index,
-                      shared_get(&chunk->arena));
+        audit_finding(audit, "chunk %u: arena %u does not exist, or its run table is not backed",
+                      index, shared_get(&chunk->arena));
         return;
     }
     while (page < end && audit_run(audit, page, kind_before)) {
@@ -208,9 +212,11 @@ static void audit_huge(struct audit *audit, uint32_t index, const struct chunk *
                pages <= (uint64_t)shared_get(&chunk->size) * CHUNK_PAGES,
            "chunk %u: huge block of class %u in %u chunks", index, size_class,
            shared_get(&chunk->size));
-    EXPECT(audit, shared_get(&chunk->backed) >= pages, "chunk %u: huge block of %llu pages, %u backed",
-           index, (unsigned long long)pages, shared_get(&chunk->backed));
-    EXPECT(audit, page_entry(audit, page) != 0, "chunk %u: huge block without a page map entry", index);
+    EXPECT(audit, shared_get(&chunk->backed) >= pages,
+           "chunk %u: huge block of %llu pages, %u backed", index, (unsigned long long)pages,
+           shared_get(&chunk->backed));
+    EXPECT(audit, page_entry(audit, page) != 0, "chunk %u: huge block without a page map entry",
+           index);
     count_live(audit, 1, sizeclass_bytes(size_class < SIZE_CLASSES_MAX ? size_class : 0));
 }
 
@@ -221,7 +227,9 @@ static void audit_free_span(struct audit *audit, uint32_t index, const struct ch
     const struct chunk *last = heap_chunk(audit->heap, index + size - 1);
     EXPECT(audit, dirty == (backed != 0), "chunk %u: free %s with %u pages backed", index,
            dirty ? "dirty" : "clean", backed);
-    EXPECT(audit, shared_get(&last->first) == index && shared_get(&last->state) == shared_get(&chunk->state),
+    EXPECT(audit,
+           shared_get(&last->first) == index &&
+               shared_get(&last->state) == shared_get(&chunk->state),
            "chunk %u: last chunk of its span does not lead back to it", index);
     EXPECT(audit, page_entry(audit, first_page_of_chunk(index)) == 0,
            "chunk %u: free with a page map entry", index);
@@ -256,8 +264,9 @@ static uint32_t audit_span(struct audit *audit, uint32_t index, uint32_t end) {
         audit_finding(audit, "chunk %u: state %u does not exist", index, state);
         return 0;
     }
-    EXPECT(audit, shared_get(&chunk->backed) <= size * CHUNK_PAGES, "chunk %u: %u pages backed of %u",
-           index, shared_get(&chunk->backed), size * CHUNK_PAGES);
+    EXPECT(audit, shared_get(&chunk->backed) <= size * CHUNK_PAGES,
+           "chunk %u: %u pages backed of %u", index, shared_get(&chunk->backed),
+           size * CHUNK_PAGES);
     audit->backed_pages += shared_get(&chunk->backed);
     return size;
 }
@@ -363,10 +372,11 @@ static void audit_arena(struct audit *audit, uint32_t index) {
     add_chunks(audit, index, &totals);
     EXPECT(audit, shared_get(&arena->chunks) == totals.chunks, "arena %u: %u chunks, not %u", index,
            totals.chunks, shared_get(&arena->chunks));
-    EXPECT(audit, shared_get(&arena->pages_dirty) == totals.dirty, "arena %u: %u dirty pages, not %u",
-           index, totals.dirty, shared_get(&arena->pages_dirty));
-    EXPECT(audit, shared_get(&arena->pages_used) == totals.used, "arena %u: %u used pages, not %u", index,
-           totals.used, shared_get(&arena->pages_used));
+    EXPECT(audit, shared_get(&arena->pages_dirty) == totals.dirty,
+           "arena %u: %u dirty pages, not %u", index, totals.dirty,
+           shared_get(&arena->pages_dirty));
+    EXPECT(audit, shared_get(&arena->pages_used) == totals.used, "arena %u: %u used pages, not %u",
+           index, totals.used, shared_get(&arena->pages_used));
     EXPECT(audit, tree_audit(run_tree(audit->heap, arena, 1)) == totals.dirty_runs,
            "arena %u: %u dirty runs, %u in their tree", index, totals.dirty_runs,
            tree_audit(run_tree(audit->heap, arena, 1)));

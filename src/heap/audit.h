@@ -1,8 +1,9 @@
-/* audit.h -- the walk over a heap that proves the ownership rule. All locks of the heap are held. */
+/* audit.h -- the walk over a heap that proves the ownership rule. All locks of the heap are held.
+ * */
 #ifndef SHARENA_HEAP_AUDIT_H
 #define SHARENA_HEAP_AUDIT_H
 
-#include "heap/layout.h"
+#include "heap/geometry.h"
 
 struct audit { /* private to one check */
     const sharena_t *heap;
@@ -11,15 +12,16 @@ struct audit { /* private to one check */
     uint64_t backed_pages; /* as found: spans, runs, tables */
     uint32_t hand_runs;    /* runs and spans in state HAND that the walk met ... */
     uint32_t hand_spans;
-    uint32_t hands;        /* ... and slots that say they carry one */
-    uint64_t *marks;       /* one bit per 8 bytes of user data: seen in a cache */
+    uint32_t hands;  /* ... and slots that say they carry one */
+    uint64_t *marks; /* one bit per 8 bytes of user data: seen in a cache */
 };
 
 /* Remembers a broken rule. */
 void audit_finding(struct audit *audit, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* Every chunk, run, region and tree: walks the chunk table from the first to the last chunk ever used. */
+/* Every chunk, run, region and tree: walks the chunk table from the first to the last chunk ever
+ * used. */
 void audit_chunks(struct audit *audit);
 
 /* Counts, trees and spare of each arena and bin agree with what the chunks contain. */

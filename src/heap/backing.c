@@ -3,8 +3,8 @@
  * Holds:  state.backed_pages == pages of dirty and used runs, of pool.chunk.backed, of huge blocks
  *         + hand.charged of all slots + metadata that was charged with `data_bytes`      (audited)
  * Lock:   POOL, for the count alone; none while the kernel works. At most 3 journal entries
- * Killed: charged but not backed, backed but not used, punched but not discounted: hand.charged says
- *         so, and the reaper settles it
+ * Killed: charged but not backed, backed but not used, punched but not discounted: hand.charged
+ *         says so, and the reaper settles it
  * Not here: whose pages they are (arena.c, chunk.c, huge.c).
  */
 #include "heap/backing.h"
@@ -32,12 +32,12 @@ static int charge(sharena_t *heap, struct thread_slot *self, uint32_t first, uin
     }
     lock_release(heap, self, &heap_pool(heap)->lock);
     if (error != 0) {
-        return error_set(ENOMEM,
-                         "sharena: the limit of this heap is reached: %llu of %llu bytes are backed, "
-                         "%llu more were needed: free blocks, or make a heap with a higher limit",
-                         (unsigned long long)backed * PAGE_BYTES,
-                         (unsigned long long)limit_pages * PAGE_BYTES,
-                         (unsigned long long)count * PAGE_BYTES);
+        return error_set(
+            ENOMEM,
+            "sharena: the limit of this heap is reached: %llu of %llu bytes are backed, "
+            "%llu more were needed: free blocks, or make a heap with a higher limit",
+            (unsigned long long)backed * PAGE_BYTES, (unsigned long long)limit_pages * PAGE_BYTES,
+            (unsigned long long)count * PAGE_BYTES);
     }
     return 0;
 }
@@ -63,10 +63,11 @@ int backing_add(sharena_t *heap, struct thread_slot *self, uint32_t first, uint3
     uint64_t bytes = (uint64_t)count << LG_PAGE;
     if (mapping_back(heap, (uint64_t)first << LG_PAGE, bytes, 1) != 0) {
         discharge(heap, self);
-        return error_set(ENOMEM,
-                         "sharena: the file system has no room for %llu more bytes of this heap: free "
-                         "space there, or free blocks here",
-                         (unsigned long long)bytes);
+        return error_set(
+            ENOMEM,
+            "sharena: the file system has no room for %llu more bytes of this heap: free "
+            "space there, or free blocks here",
+            (unsigned long long)bytes);
     }
     return 0;
 }

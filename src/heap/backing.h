@@ -7,11 +7,12 @@
 #ifndef SHARENA_HEAP_BACKING_H
 #define SHARENA_HEAP_BACKING_H
 
-#include "heap/layout.h"
+#include "heap/geometry.h"
 
-/* Backs `count` pages from `first` on, which nothing backs yet and which are in self's hand (or behind the
- * end of a huge block that is: HAND_TAIL). They are zero then. On success hand.charged is still set: the
- * section that makes the pages somebody's clears it. 0, or ENOMEM with error_set and nothing changed. */
+/* Backs `count` pages from `first` on, which nothing backs yet and which are in self's hand (or
+ * behind the end of a huge block that is: HAND_TAIL). They are zero then. On success hand.charged
+ * is still set: the section that makes the pages somebody's clears it. 0, or ENOMEM with error_set
+ * and nothing changed. */
 int backing_add(sharena_t *heap, struct thread_slot *self, uint32_t first, uint32_t count)
     __attribute__((warn_unused_result));
 

@@ -5,7 +5,8 @@
  *         a run is in exactly one place: current, in the non-full tree, or full and unlinked
  * Lock:   bin->lock (rank BIN). Calls nothing that locks while it is held. A section commits before
  *         the journal has less than SECTION_ROOM entries left
- * Killed: anywhere: the journal takes it back; a run being adopted or released is in the thread's hand
+ * Killed: anywhere: the journal takes it back; a run being adopted or released is in the thread's
+ * hand
  * Not here: where runs come from (arena.c), who wants regions (tcache.c).
  */
 #include "heap/bin.h"
@@ -274,22 +275,26 @@ static __attribute__((noreturn, cold)) void give_up(sharena_t *heap, struct thre
                                  : "free of a pointer that is not the start of a block");
 }
 
-static uint32_t arena_of(sharena_t *heap, void *ptr) {
+#define NO_ARENA UINT32_MAX
+
+/* The arena that a cached region belongs to; NO_ARENA: it is none, and its thread is dead. */
+static uint32_t arena_of(sharena_t *heap, const struct thread_slot *self, void *ptr) {
     uint32_t page;
     const struct run *run = bin_find_run(heap, ptr, &page, NULL);
-    if (run == NULL) {
+    if (run == NULL && !misuse_is_inherited(heap, self)) {
         misuse(heap, ptr, "free of a pointer that is not the start of a block");
     }
-    return shared_get(&run->arena);
+    return run != NULL ? shared_get(&run->arena) : NO_ARENA;
 }
 
-/* Swaps the regions of `arena` to the front, in journaled steps of the thread's own slot; how many. */
+/* Swaps the regions of `arena` to the front, in journaled steps of the thread's own slot; how many.
+ * */
 static uint32_t group(sharena_t *heap, struct thread_slot *self, shared_ptr *items, uint32_t count,
                       uint32_t arena) {
     uint32_t front = 0;
     for (uint32_t i = 0; i < count; i++) {
         void *item = shared_get(&items[i]);
-        if (arena_of(heap, item) != arena) {
+        if (arena_of(heap, self, item) != arena) {
             continue;
         }
         if (i != front) {
@@ -305,27 +310,37 @@ static uint32_t group(sharena_t *heap, struct thread_slot *self, shared_ptr *ite
     return front;
 }
 
+/* The end of a section that gave items[0..given), `counted` of which were counted before. */
+static void commit_given(struct thread_slot *self, struct tcache_stack *stack, struct bin *bin,
+                         shared_ptr *items, uint32_t given, uint32_t counted) {
+    journal_set(self, &bin->regions_given, shared_get(&bin->regions_given) + given - counted);
+    journal_set(self, &stack->bottom, &items[given]);
+    journal_commit(self);
+}
+
 /* Gives items[0..count) to their one bin until all are given or a run is in the hand; how many. */
 static uint32_t flush_some(sharena_t *heap, struct thread_slot *self, struct tcache_stack *stack,
                            struct bin *bin, shared_ptr *items, uint32_t count) {
     uint32_t given = 0;
+    uint32_t counted = 0;
     enum give_result result = GIVEN;
     lock_acquire(heap, self, &bin->lock);
-    while (given < count && result == GIVEN) {
+    while (given < count && result != EMPTIED) {
         if (!journal_has_room(self, SECTION_ROOM)) {
-            journal_set(self, &stack->bottom, &items[given]);
-            journal_commit(self);
+            commit_given(self, stack, bin, items, given, counted);
+            counted = given;
         }
         void *item = shared_get(&items[given]);
         result = give_region(heap, self, bin, item);
         if (UNLIKELY(result == BAD_POINTER || result == DOUBLE_FREE)) {
-            give_up(heap, self, bin, item, result);
+            if (!misuse_is_inherited(heap, self)) {
+                give_up(heap, self, bin, item, result);
+            }
+            counted++; /* dropped, not given */
         }
         given++;
     }
-    journal_set(self, &bin->regions_given, shared_get(&bin->regions_given) + given);
-    journal_set(self, &stack->bottom, &items[given]);
-    journal_commit(self);
+    commit_given(self, stack, bin, items, given, counted);
     lock_release(heap, self, &bin->lock);
     if (result == EMPTIED) {
         arena_give(heap, self);
@@ -333,18 +348,28 @@ static uint32_t flush_some(sharena_t *heap, struct thread_slot *self, struct tca
     return given;
 }
 
+/* Flushes the regions of one arena, that of the oldest, among the `count` oldest; how many. */
+static uint32_t flush_arena(sharena_t *heap, struct thread_slot *self, struct tcache_stack *stack,
+                            uint32_t size_class, uint32_t count) {
+    shared_ptr *items = shared_get(&stack->bottom);
+    uint32_t arena = arena_of(heap, self, shared_get(&items[0]));
+    if (arena == NO_ARENA) {
+        journal_set(self, &stack->bottom, &items[1]);
+        journal_commit(self);
+        return 1;
+    }
+    struct bin *bin = &heap_arena(heap, arena)->bins[size_class];
+    uint32_t grouped = group(heap, self, items, count, arena);
+    for (uint32_t done = 0; done < grouped;) {
+        done += flush_some(heap, self, stack, bin, items + done, grouped - done);
+    }
+    return grouped;
+}
+
 void bin_flush(sharena_t *heap, struct thread_slot *self, uint32_t size_class, uint32_t count) {
     struct tcache_stack *stack = &slot_tcache(self)->stacks[size_class + 1];
     while (count > 0) {
-        shared_ptr *items = shared_get(&stack->bottom);
-        uint32_t arena = arena_of(heap, shared_get(&items[0]));
-        struct bin *bin = &heap_arena(heap, arena)->bins[size_class];
-        for (uint32_t left = group(heap, self, items, count, arena); left > 0;) {
-            uint32_t given = flush_some(heap, self, stack, bin, items, left);
-            items += given;
-            left -= given;
-            count -= given;
-        }
+        count -= flush_arena(heap, self, stack, size_class, count);
     }
 }
 

@@ -1,8 +1,9 @@
 /* check.c -- sharena_check: proves the ownership rule for the whole heap.
  *
- * All locks are taken, bins first, so no page changes its owner and no region leaves or enters a bin. Threads
- * go on popping and pushing meanwhile: a block may pass from one cache through the application to another
- * while the caches are read, so a block that was met twice is looked for again before it is a finding.
+ * All locks are taken, bins first, so no page changes its owner and no region leaves or enters a
+ * bin. Threads go on popping and pushing meanwhile: a block may pass from one cache through the
+ * application to another while the caches are read, so a block that was met twice is looked for
+ * again before it is a finding.
  *
  * Holds:  between lock_all and unlock_all nothing that the walk reads changes, but for the caches
  * Lock:   all, in one order: bins, arenas, pool, names
@@ -59,8 +60,8 @@ static void unlock_all(sharena_t *heap, struct thread_slot *self, uint32_t arena
     }
 }
 
-/* Locks all arenas that exist; their number, or UINT32_MAX if the marks have become too few for the heap or
- * an arena was made meanwhile. */
+/* Locks all arenas that exist; their number, or UINT32_MAX if the marks have become too few for the
+ * heap or an arena was made meanwhile. */
 static uint32_t try_lock_heap(sharena_t *heap, struct thread_slot *self, uint64_t marks_bytes) {
     uint32_t arenas = shared_get(&heap_pool(heap)->arenas_made);
     lock_all(heap, self, arenas);
@@ -115,10 +116,12 @@ static int mark(struct audit *audit, const void *block) {
     return !seen;
 }
 
-static void audit_cached(struct audit *audit, uint32_t slot, uint32_t size_class, const void *block) {
+static void audit_cached(struct audit *audit, uint32_t slot, uint32_t size_class,
+                         const void *block) {
     size_t bytes = audit_block_bytes(audit->heap, block);
     if (bytes != sizeclass_bytes(size_class)) {
-        audit_finding(audit, "thread slot %u: its cache of class %u holds %p, which is no block of it",
+        audit_finding(audit,
+                      "thread slot %u: its cache of class %u holds %p, which is no block of it",
                       slot, size_class, block);
         return;
     }
@@ -168,8 +171,8 @@ static void audit_hand(struct audit *audit, const struct thread_slot *slot) {
         const struct run *run = heap_run(audit->heap, first);
         audit->hands++;
         if (shared_get(&run->state) != RUN_HAND || shared_get(&run->size) != count) {
-            audit_finding(audit, "thread slot %u: carries the run at page %u, which is not so", index,
-                          first);
+            audit_finding(audit, "thread slot %u: carries the run at page %u, which is not so",
+                          index, first);
         }
         int is_dirty = (shared_get(&hand->flags) & HAND_DIRTY) != 0;
         audit->backed_pages += is_dirty && shared_get(&hand->charged) == 0 ? count : 0;
@@ -177,7 +180,8 @@ static void audit_hand(struct audit *audit, const struct thread_slot *slot) {
         const struct chunk *chunk = heap_chunk(audit->heap, first);
         audit->hands++;
         if (shared_get(&chunk->state) != CHUNK_HAND || shared_get(&chunk->size) != count) {
-            audit_finding(audit, "thread slot %u: carries the chunk %u, which is not so", index, first);
+            audit_finding(audit, "thread slot %u: carries the chunk %u, which is not so", index,
+                          first);
         }
     }
 }

@@ -1,21 +1,23 @@
 /* chunk.h -- the chunk pool: spans of chunks that nobody uses.
  *
- * Best fit at the lowest address: spans that still hold memory (dirty) before spans that do not (clean)
- * before chunks that were never used. What is taken or given travels in the caller's hand (HAND_SPAN).
+ * Best fit at the lowest address: spans that still hold memory (dirty) before spans that do not
+ * (clean) before chunks that were never used. What is taken or given travels in the caller's hand
+ * (HAND_SPAN).
  */
 #ifndef SHARENA_HEAP_CHUNK_H
 #define SHARENA_HEAP_CHUNK_H
 
-#include "heap/layout.h"
+#include "heap/geometry.h"
 #include "heap/tree.h"
 
-/* Takes `count` chunks, the first a multiple of `align` (a power of two, in chunks), into self's empty
- * hand. chunk.backed of the first tells how many leading pages are backed; the others are holes, hence
- * zero. 0, or ENOMEM with error_set. */
+/* Takes `count` chunks, the first a multiple of `align` (a power of two, in chunks), into self's
+ * empty hand. chunk.backed of the first tells how many leading pages are backed; the others are
+ * holes, hence zero. 0, or ENOMEM with error_set. */
 int pool_take(sharena_t *heap, struct thread_slot *self, uint32_t count, uint32_t align)
     __attribute__((warn_unused_result));
 
-/* Backs the run table of the one chunk in self's hand, so that an arena can have it. 0 or ENOMEM. */
+/* Backs the run table of the one chunk in self's hand, so that an arena can have it. 0 or ENOMEM.
+ * */
 int pool_prepare_runs(sharena_t *heap, struct thread_slot *self)
     __attribute__((warn_unused_result));
 
@@ -25,9 +27,9 @@ void pool_give(sharena_t *heap, struct thread_slot *self);
 /* Gives the memory of all dirty spans back to the file system. */
 void pool_purge(sharena_t *heap, struct thread_slot *self);
 
-/* Sections of others, under the pool's lock: a span becomes free, coalesced with its neighbours; and up to
- * `count` chunks right at `first` are taken out of the free span that begins there (0: there is none of
- * that size). */
+/* Sections of others, under the pool's lock: a span becomes free, coalesced with its neighbours;
+ * and up to `count` chunks right at `first` are taken out of the free span that begins there (0:
+ * there is none of that size). */
 void pool_insert_free(sharena_t *heap, struct thread_slot *self, uint32_t first, uint32_t size,
                       uint32_t backed);
 int pool_take_at(sharena_t *heap, struct thread_slot *self, uint32_t first, uint32_t count);
@@ -36,8 +38,8 @@ int pool_take_at(sharena_t *heap, struct thread_slot *self, uint32_t first, uint
 void pool_mark_span(sharena_t *heap, struct thread_slot *self, uint32_t first, uint32_t size,
                     enum chunk_state state);
 
-/* Pages of page map, kinds and chunk entries that the first `end` chunks of the file need; and those of
- * the run table that one chunk needs. */
+/* Pages of page map, kinds and chunk entries that the first `end` chunks of the file need; and
+ * those of the run table that one chunk needs. */
 uint64_t pool_metadata_pages(uint64_t end);
 #define RUN_TABLE_PAGES (CHUNK_PAGES * sizeof(struct run) / PAGE_BYTES)
 

@@ -2,16 +2,16 @@
  *
  * Stages of initialisation, in order:
  *   once per process   kernel check, size class tables, thread records, fork handlers
- *   per open           configuration -> file -> superblock -> mapping -> (new: base metadata; left by the
- *                      dead: recovery) -> process slot -> visible in the registry
+ *   per open           configuration -> file -> superblock -> mapping -> (new: base metadata;
+ *                      left by the dead: recovery) -> process slot -> visible in the registry
  *   per thread         slot -> tcache -> arena (the first one makes arena 0) -> TLS hint
  * Nothing here calls malloc, so an application whose malloc leads here may call it at any stage.
  *
- * Holds:  an attachment is published with a process slot, unless read-only or in a fork's child that
- *         could not register yet
+ * Holds:  an attachment is published with a process slot, unless read-only or in a fork's child
+ *         that could not register yet
  * Lock:   registry lock; below it the file's open lock
- * Killed: a creator: MAGIC_CREATING stays, the next open begins anew. An opener in recovery: every step
- *         can be repeated, and the next cold open does so
+ * Killed: a creator: MAGIC_CREATING stays, the next open begins anew. An opener in recovery: every
+ *         step can be repeated, and the next cold open does so
  * Not here: verifying files (ipc/file.c, ipc/superblock.c), mapping them (ipc/mapping.c).
  */
 #include "heap/heap.h"
@@ -41,12 +41,21 @@
      SHARENA_REQUIRE_SYNC | SHARENA_RECOVER)
 
 uint64_t heap_fingerprint(void) {
-    const uint64_t facts[] = {sizeof(struct run),   sizeof(struct chunk),      sizeof(struct pool),
-                              sizeof(struct bin),   sizeof(struct arena),      sizeof(struct root),
-                              sizeof(struct tcache), offsetof(struct run, bitmap),
+    const uint64_t facts[] = {sizeof(struct run),
+                              sizeof(struct chunk),
+                              sizeof(struct pool),
+                              sizeof(struct bin),
+                              sizeof(struct arena),
+                              sizeof(struct root),
+                              sizeof(struct tcache),
+                              offsetof(struct run, bitmap),
                               offsetof(struct tcache, storage),
-                              LG_CHUNK,             ARENAS_MAX,                SHARENA_ROOTS_MAX,
-                              SIZE_CLASSES_SMALL,   SIZE_CLASSES_CACHED,       PAGE_MAP_OFFSET};
+                              LG_CHUNK,
+                              ARENAS_MAX,
+                              SHARENA_ROOTS_MAX,
+                              SIZE_CLASSES_SMALL,
+                              SIZE_CLASSES_CACHED,
+                              PAGE_MAP_OFFSET};
     return superblock_hash(SUPERBLOCK_HASH_SEED, facts, sizeof(facts));
 }
 
@@ -173,17 +182,19 @@ static void read_boot_id(uint8_t boot_id[16]) {
     memcpy(boot_id + 8, &high, 8);
 }
 
-/* Nobody is attached, but somebody was and did not close: their open sections are undone, and mutexes,
- * whose words hold thread ids of the past, are made anew. Their slots are reaped as always later. */
+/* Nobody is attached, but somebody was and did not close: their open sections are undone, and
+ * mutexes, whose words hold thread ids of the past, are made anew. Their slots are reaped as always
+ * later. */
 static int recover_cold(struct attachment *attachment, uint32_t flags) {
     sharena_t *heap = attachment->mapping.base;
     uint8_t boot_id[16];
     read_boot_id(boot_id);
     if (memcmp(boot_id, heap_state(heap)->boot_id, 16) != 0 && (flags & SHARENA_RECOVER) == 0) {
-        return error_set(EUCLEAN,
-                         "sharena: %s was in use when its machine went down, or was copied while in "
-                         "use: it may be torn. Open it with SHARENA_RECOVER, then sharena_check() it",
-                         attachment->file.title);
+        return error_set(
+            EUCLEAN,
+            "sharena: %s was in use when its machine went down, or was copied while in "
+            "use: it may be torn. Open it with SHARENA_RECOVER, then sharena_check() it",
+            attachment->file.title);
     }
     reap_roll_back_all(heap);
     init_locks(heap);
@@ -211,7 +222,8 @@ static int attach_old(struct attachment *attachment, const struct superblock *su
 
 /* ---- open ---- */
 
-/* What the file is decides, under the open lock, whether it is made, emptied first, or attached to. */
+/* What the file is decides, under the open lock, whether it is made, emptied first, or attached to.
+ * */
 static int attach_file(struct attachment *attachment, const struct sharena_options *options) {
     uint32_t flags = options->flags;
     enum file_state state;
@@ -228,7 +240,8 @@ static int attach_file(struct attachment *attachment, const struct sharena_optio
         return attach_old(attachment, &superblock, flags);
     }
     if (state == FILE_HEAP && token_any_held(&attachment->file)) {
-        return error_set(EBUSY, "sharena: %s is in use: SHARENA_TRUNCATE must wait until all close it",
+        return error_set(EBUSY,
+                         "sharena: %s is in use: SHARENA_TRUNCATE must wait until all close it",
                          attachment->file.title);
     }
     if ((flags & (SHARENA_OPEN_ONLY | SHARENA_READONLY)) != 0) {
@@ -466,8 +479,8 @@ SHARENA_API int sharena_close(sharena_t *heap) {
     if (attachment->opens == 0) {
         struct thread_slot *slot = thread_find_slot(heap);
         if (slot != NULL) {
-            thread_forget_heap(heap);
             leave(attachment, slot);
+            thread_forget_heap(heap);
         }
         thread_visit_others(heap, flush_other);
         detach_if_unused(attachment);

@@ -12,7 +12,6 @@
 #include "heap/backing.h"
 #include "heap/chunk.h"
 #include "heap/large.h"
-#include "heap/misuse.h"
 #include "ipc/journal.h"
 #include "ipc/lock.h"
 
@@ -24,16 +23,17 @@ static uint32_t chunks_for(uint32_t pages) {
     return (pages + CHUNK_PAGES - 1) / CHUNK_PAGES;
 }
 
-/* Section: the block has that class, that many chunks, of which so many leading pages are backed. */
+/* Section: the block has that class, that many chunks, of which so many leading pages are backed.
+ * */
 static void become(sharena_t *heap, struct thread_slot *self, uint32_t first, uint32_t chunks,
                    uint32_t size_class, uint32_t backed) {
     struct chunk *chunk = heap_chunk(heap, first);
     pool_mark_span(heap, self, first, chunks, CHUNK_HUGE);
     journal_set(self, &chunk->size_class, (uint16_t)size_class);
     journal_set(self, &chunk->backed, backed);
-    journal_set(self, heap_page_map(heap) + first_page_of_chunk(first),
-                stack_offset_of(size_class < SIZE_CLASSES_LARGE_END ? SIZE_CLASSES_CACHED
-                                                                    : size_class));
+    journal_set(
+        self, heap_page_map(heap) + first_page_of_chunk(first),
+        stack_offset_of(size_class < SIZE_CLASSES_LARGE_END ? SIZE_CLASSES_CACHED : size_class));
 }
 
 static void empty_hand(struct thread_slot *self) {
@@ -90,7 +90,7 @@ void huge_free(sharena_t *heap, struct thread_slot *self, void *ptr, struct tcac
     }
     lock_release(heap, self, &pool->lock);
     if (!is_live) {
-        misuse(heap, ptr, "free of a pointer that is not a live huge block");
+        large_drop(heap, self, stack, ptr);
     }
 }
 
@@ -128,7 +128,8 @@ static int back_tail(sharena_t *heap, struct thread_slot *self, uint32_t first, 
     return error == 0;
 }
 
-/* The chunks that are missing, right behind the block, into the hand and wholly backed as far as needed. */
+/* The chunks that are missing, right behind the block, into the hand and wholly backed as far as
+ * needed. */
 static int take_behind(sharena_t *heap, struct thread_slot *self, uint32_t next, uint32_t missing,
                        uint32_t pages) {
     struct pool *pool = heap_pool(heap);
@@ -155,7 +156,8 @@ static int grow(sharena_t *heap, struct thread_slot *self, uint32_t first, uint3
     uint32_t size = shared_get(&chunk->size);
     uint32_t chunks = chunks_for(pages);
     uint32_t own_end = size * CHUNK_PAGES;
-    if (!back_tail(heap, self, first, shared_get(&chunk->backed), pages < own_end ? pages : own_end)) {
+    if (!back_tail(heap, self, first, shared_get(&chunk->backed),
+                   pages < own_end ? pages : own_end)) {
         return 0;
     }
     uint32_t behind = chunks > size ? pages - own_end : 0;
@@ -180,7 +182,8 @@ int huge_resize(sharena_t *heap, struct thread_slot *self, void *ptr, uint32_t s
     uint32_t first = chunk_of_page(page_of(heap, ptr));
     uint32_t pages = class_pages(size_class);
     const struct chunk *chunk = heap_chunk(heap, first);
-    uint32_t size = shared_get(&chunk->size); /* ours: the block is live, and its owner is calling */
+    uint32_t size =
+        shared_get(&chunk->size); /* ours: the block is live, and its owner is calling */
     if (pages > size * CHUNK_PAGES || pages > shared_get(&chunk->backed)) {
         return grow(heap, self, first, pages, size_class);
     }

@@ -23,7 +23,8 @@ static uint32_t spread_offset(uint32_t page) {
     return (hash >> 16) % (PAGE_BYTES / LINE_BYTES) * LINE_BYTES;
 }
 
-static void count_used(struct thread_slot *self, struct arena *arena, uint32_t more, uint32_t less) {
+static void count_used(struct thread_slot *self, struct arena *arena, uint32_t more,
+                       uint32_t less) {
     journal_set(self, &arena->pages_used, shared_get(&arena->pages_used) + more - less);
 }
 
@@ -72,9 +73,18 @@ int large_is_block(const sharena_t *heap, const void *ptr) {
            (const char *)page_address(heap, page) + shared_get(&run->extra) == (const char *)ptr;
 }
 
+void large_drop(sharena_t *heap, struct thread_slot *self, struct tcache_stack *stack, void *ptr) {
+    if (!misuse_is_inherited(heap, self)) {
+        misuse(heap, ptr, "free of a pointer that is not a live large or huge block");
+    }
+    large_end_owner(self, stack);
+    journal_commit(self);
+}
+
 void large_free(sharena_t *heap, struct thread_slot *self, void *ptr, struct tcache_stack *stack) {
     if (!large_is_block(heap, ptr)) {
-        misuse(heap, ptr, "free of a pointer that is not a live large block");
+        large_drop(heap, self, stack, ptr);
+        return;
     }
     uint32_t page = page_of(heap, ptr);
     struct run *run = heap_run(heap, page);
@@ -93,7 +103,7 @@ void large_free(sharena_t *heap, struct thread_slot *self, void *ptr, struct tca
     }
     lock_release(heap, self, &arena->lock);
     if (!is_live) {
-        misuse(heap, ptr, "double free of a large block");
+        large_drop(heap, self, stack, ptr);
     }
     if (emptied) {
         arena_release_chunk(heap, self, arena_index(heap, arena), chunk_of_page(page));
@@ -125,7 +135,8 @@ static int shrink(sharena_t *heap, struct thread_slot *self, struct arena *arena
 
 enum grow_result { GROWN, IN_HAND, NO_ROOM };
 
-/* Takes what is missing from the free run behind the block: at once if it is backed, else by the hand. */
+/* Takes what is missing from the free run behind the block: at once if it is backed, else by the
+ * hand. */
 static enum grow_result grow_section(sharena_t *heap, struct thread_slot *self, struct arena *arena,
                                      uint32_t page, uint32_t pages, uint32_t size_class) {
     uint32_t size = shared_get(&heap_run(heap, page)->size);

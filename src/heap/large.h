@@ -2,19 +2,23 @@
 #ifndef SHARENA_HEAP_LARGE_H
 #define SHARENA_HEAP_LARGE_H
 
-#include "heap/layout.h"
+#include "heap/geometry.h"
 #include "ipc/journal.h"
 
-/* A block of a large class at a multiple of `align` pages. It stands in self's pending step until the
- * caller clears that. oblivious: it may begin at any line of its first page, so that large blocks do not
- * all fall into the same sets of the caches (costs a page; only with align 1). *zero: 1 if known to be
- * zero. NULL with error_set: ENOMEM. */
+/* A block of a large class at a multiple of `align` pages. It stands in self's pending step until
+ * the caller clears that. oblivious: it may begin at any line of its first page, so that large
+ * blocks do not all fall into the same sets of the caches (costs a page; only with align 1). *zero:
+ * 1 if known to be zero. NULL with error_set: ENOMEM. */
 void *large_alloc(sharena_t *heap, struct thread_slot *self, uint32_t arena, uint32_t size_class,
                   uint32_t align, int oblivious, int *zero);
 
-/* Frees a large block; the same commit takes it off the bottom of `stack`, or (NULL: it was not cached)
- * ends self's pending step. */
+/* Frees a large block; the same commit takes it off the bottom of `stack`, or (NULL: it was not
+ * cached) ends self's pending step. */
 void large_free(sharena_t *heap, struct thread_slot *self, void *ptr, struct tcache_stack *stack);
+
+/* What becomes of a pointer that is no live large or huge block: misuse, or dropped if it is
+ * inherited. */
+void large_drop(sharena_t *heap, struct thread_slot *self, struct tcache_stack *stack, void *ptr);
 
 /* Makes the block one of another large class where it is: 1, or 0 if that cannot be. */
 int large_resize(sharena_t *heap, struct thread_slot *self, void *ptr, uint32_t size_class);
@@ -27,7 +31,8 @@ static inline uint32_t large_pages(uint32_t size_class) {
     return (uint32_t)(sizeclass_bytes(size_class) / PAGE_BYTES);
 }
 
-/* What page_map says for a class: the stack that caches it, or the one of all that are not cached. */
+/* What page_map says for a class: the stack that caches it, or the one of all that are not cached.
+ * */
 static inline uint16_t stack_offset_of(uint32_t size_class) {
     uint32_t stack = size_class < SIZE_CLASSES_CACHED ? size_class + 1 : TCACHE_UNCACHED;
     return (uint16_t)(stack * sizeof(struct tcache_stack));

@@ -11,8 +11,8 @@
  *     data              chunk 0, chunk 1, ...   user data, nothing else
  *
  * Pages and chunks are numbered from the beginning of the file, so that an address gives both by a
- * subtraction and a shift; metadata has numbers too, and entries that say "not a block". Number 0 is
- * never user data: it serves as "none" in links.
+ * subtraction and a shift; metadata has numbers too, and entries that say "not a block". Number 0
+ * is never user data: it serves as "none" in links.
  *
  * Owners (DESIGN: one owner at every commit) and where each is written:
  *
@@ -46,22 +46,23 @@ enum run_state {
 /* The entry of a run's first page. The bitmap of a run with more than 320 regions goes on in the
  * entries of its following pages, which are otherwise unused. Lock: that of the owner by state. */
 struct run {
-    shared_u32 left;  /* tree node: pages, 0 none */
+    shared_u32 left; /* tree node: pages, 0 none */
     shared_u32 right;
-    shared_u32 size;  /* in pages; with the page number, the order in a tree */
+    shared_u32 size; /* in pages; with the page number, the order in a tree */
     shared_u16 arena;
     shared_u16 size_class;
-    shared_u16 state; /* enum run_state */
+    shared_u16 state;        /* enum run_state */
     shared_u16 free_regions; /* RUN_BIN: bits set */
-    shared_u32 extra;        /* RUN_FREE_*: RUN_ZERO; RUN_LARGE: offset of the block in its first page;
+    shared_u32 extra;     /* RUN_FREE_*: RUN_ZERO; RUN_LARGE: offset of the block in its first page;
                                 RUN_BIN: enum bin_place */
-    shared_u64 bitmap[5];    /* RUN_BIN: a set bit is a region that the bin has */
+    shared_u64 bitmap[5]; /* RUN_BIN: a set bit is a region that the bin has */
 };
 #define RUN_ZERO 1u
 
 enum bin_place { BIN_CURRENT = 1, BIN_NONFULL, BIN_FULL };
 
-/* page_kind: valid for the first and last page of every run, and for every page of a RUN_BIN run. */
+/* page_kind: valid for the first and last page of every run, and for every page of a RUN_BIN run.
+ * */
 #define KIND_FREE 0x8000u
 #define KIND_DIRTY 0x4000u
 #define KIND_DISTANCE 0x01ffu /* pages back to the first page of the run */
@@ -76,8 +77,8 @@ enum chunk_state {
     CHUNK_FREE_CLEAN, /* in pool.clean */
     CHUNK_FREE_DIRTY, /* in pool.dirty: `backed` > 0 */
     CHUNK_HAND,
-    CHUNK_ARENA,      /* its 512 pages are runs of one arena */
-    CHUNK_HUGE        /* first chunk of a huge block */
+    CHUNK_ARENA, /* its 512 pages are runs of one arena */
+    CHUNK_HUGE   /* first chunk of a huge block */
 };
 
 /* Of a span of chunks, the first entry tells all, and the last one tells the first. */
@@ -136,11 +137,11 @@ struct arena {
 enum root_state { ROOT_FREE, ROOT_SET, ROOT_MAKING };
 
 struct root {
-    struct shared_lock lock; /* held while its object is being made; outermost rank */
+    struct shared_lock lock;              /* held while its object is being made; outermost rank */
     char name[SHARENA_ROOT_NAME_MAX + 1]; /* the rest: lock NAMES */
-    shared_ptr object;       /* ROOT_SET */
-    shared_ptr block;        /* ROOT_MAKING: what root_create allocated, by malloc_to */
-    shared_u32 state;        /* enum root_state */
+    shared_ptr object;                    /* ROOT_SET */
+    shared_ptr block; /* ROOT_MAKING: what root_create allocated, by malloc_to */
+    shared_u32 state; /* enum root_state */
     uint32_t reserved[11];
 };
 
@@ -160,15 +161,15 @@ struct tcache_stack {  /* 32 bytes; all four point into the stack's storage */
     shared_ptr bottom; /* the oldest: the thread owns what is in [bottom, top); NULLs are holes */
 };
 
-/* stacks[0] is always empty and full: what page_map 0 leads to. Class c has stacks[c + 1]; the last one
- * stands for all classes without a cache. */
+/* stacks[0] is always empty and full: what page_map 0 leads to. Class c has stacks[c + 1]; the last
+ * one stands for all classes without a cache. */
 #define TCACHE_STACKS (SIZE_CLASSES_CACHED + 2u)
 #define TCACHE_UNCACHED (SIZE_CLASSES_CACHED + 1u)
 #define TCACHE_STORAGE 5504u /* entries, all classes together */
 
 struct tcache {
     struct tcache_stack stacks[TCACHE_STACKS];
-    shared_u32 gc_class;   /* next to be looked at by the GC; private to the thread, as the rest */
+    shared_u32 gc_class; /* next to be looked at by the GC; private to the thread, as the rest */
     shared_u32 gc_ticks;
     shared_u32 lg_divisor[TCACHE_STACKS]; /* a fill takes capacity >> lg_divisor */
     shared_u32 low_water[TCACHE_STACKS];  /* 1: the mark was reached since the last GC step */
@@ -191,102 +192,7 @@ _Static_assert(__builtin_offsetof(struct arena, bins) == 128, "bins begin at a l
 _Static_assert(sizeof(struct root) == 192, "three lines");
 _Static_assert(sizeof(struct root_table) <= (1u << 19), "fits its place");
 _Static_assert(sizeof(struct pool) <= PAGE_BYTES, "one page");
-_Static_assert(THREAD_SLOT_HEAP_OFFSET + sizeof(struct tcache) <= THREAD_SLOT_BYTES, "fits the slot");
-
-/* Sizes that depend on the capacity; computed from total_bytes, so they are not stored. */
-struct heap_geometry {
-    uint64_t kinds_offset;
-    uint64_t runs_offset;
-    uint64_t chunks_offset;
-    uint64_t data_offset;
-    uint64_t total_bytes;
-};
-
-static inline uint64_t round_up(uint64_t value, uint64_t unit) {
-    return (value + unit - 1) / unit * unit;
-}
-
-static inline struct heap_geometry geometry_of(uint64_t total_bytes) {
-    struct heap_geometry geometry;
-    uint64_t pages = total_bytes >> LG_PAGE;
-    geometry.total_bytes = total_bytes;
-    geometry.kinds_offset = PAGE_MAP_OFFSET + round_up(pages * sizeof(uint16_t), PAGE_BYTES);
-    geometry.runs_offset =
-        geometry.kinds_offset + round_up(pages * sizeof(uint16_t), PAGE_BYTES);
-    geometry.chunks_offset = geometry.runs_offset + pages * sizeof(struct run);
-    geometry.data_offset =
-        round_up(geometry.chunks_offset + (total_bytes >> LG_CHUNK) * sizeof(struct chunk),
-                 CHUNK_BYTES);
-    return geometry;
-}
-
-/* ---- from the handle to each part ---- */
-
-static inline struct pool *heap_pool(const sharena_t *heap) {
-    return (struct pool *)(void *)(heap_bytes(heap) + POOL_OFFSET);
-}
-
-static inline struct root_table *heap_roots(const sharena_t *heap) {
-    return (struct root_table *)(void *)(heap_bytes(heap) + ROOTS_OFFSET);
-}
-
-static inline struct arena *heap_arena(const sharena_t *heap, uint32_t index) {
-    return (struct arena *)(void *)(heap_bytes(heap) + ARENAS_OFFSET +
-                                    (uint64_t)index * ARENA_STRIDE);
-}
-
-static inline shared_u16 *heap_page_map(const sharena_t *heap) {
-    return (shared_u16 *)(void *)(heap_bytes(heap) + PAGE_MAP_OFFSET);
-}
-
-static inline shared_u16 *heap_page_kind(const sharena_t *heap, uint32_t page) {
-    uint64_t kinds = geometry_of(heap_superblock(heap)->total_bytes).kinds_offset;
-    return (shared_u16 *)(void *)(heap_bytes(heap) + kinds) + page;
-}
-
-static inline struct run *heap_run(const sharena_t *heap, uint32_t page) {
-    uint64_t runs = geometry_of(heap_superblock(heap)->total_bytes).runs_offset;
-    return (struct run *)(void *)(heap_bytes(heap) + runs) + page;
-}
-
-static inline struct chunk *heap_chunk(const sharena_t *heap, uint32_t chunk) {
-    uint64_t chunks = geometry_of(heap_superblock(heap)->total_bytes).chunks_offset;
-    return (struct chunk *)(void *)(heap_bytes(heap) + chunks) + chunk;
-}
-
-static inline struct tcache *slot_tcache(struct thread_slot *slot) {
-    return (struct tcache *)(void *)((char *)slot + THREAD_SLOT_HEAP_OFFSET);
-}
-
-/* The first chunk of user data, and the one behind the last that was ever used. */
-static inline uint32_t first_chunk(const sharena_t *heap) {
-    return (uint32_t)(heap_superblock(heap)->data_offset >> LG_CHUNK);
-}
-
-static inline uint32_t end_chunk(const sharena_t *heap) {
-    return first_chunk(heap) + (uint32_t)(shared_get(&heap_state(heap)->data_bytes) >> LG_CHUNK);
-}
-
-/* Whether ptr lies in user data whose metadata exists. */
-static inline int is_user_data(const sharena_t *heap, const void *ptr) {
-    const struct heap_state *state = heap_state(heap);
-    return (uintptr_t)ptr - state->data_begin < shared_get(&state->data_bytes);
-}
-
-static inline uint32_t chunk_of_page(uint32_t page) {
-    return page >> (LG_CHUNK - LG_PAGE);
-}
-
-static inline uint32_t first_page_of_chunk(uint32_t chunk) {
-    return chunk << (LG_CHUNK - LG_PAGE);
-}
-
-static inline uint32_t page_of(const sharena_t *heap, const void *ptr) {
-    return (uint32_t)(heap_offset(heap, ptr) >> LG_PAGE);
-}
-
-static inline void *page_address(const sharena_t *heap, uint32_t page) {
-    return heap_bytes(heap) + ((uint64_t)page << LG_PAGE);
-}
+_Static_assert(THREAD_SLOT_HEAP_OFFSET + sizeof(struct tcache) <= THREAD_SLOT_BYTES,
+               "fits the slot");
 
 #endif

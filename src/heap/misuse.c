@@ -11,12 +11,19 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "ipc/thread.h"
+
+int misuse_is_inherited(const sharena_t *heap, const struct thread_slot *self) {
+    return thread_find_slot(heap) != self;
+}
+
 void misuse(const sharena_t *heap, const void *ptr, const char *what) {
     char text[320];
-    int length = snprintf(text, sizeof(text),
-                          "sharena: %s: pointer %p, heap %p, process %ld, thread %ld. Nothing shared was "
-                          "changed; this process stops.\n",
-                          what, ptr, (const void *)heap, (long)getpid(), (long)syscall(SYS_gettid));
+    int length =
+        snprintf(text, sizeof(text),
+                 "sharena: %s: pointer %p, heap %p, process %ld, thread %ld. Nothing shared was "
+                 "changed; this process stops.\n",
+                 what, ptr, (const void *)heap, (long)getpid(), (long)syscall(SYS_gettid));
     if (length > 0) {
         ssize_t written = write(STDERR_FILENO, text, (size_t)length);
         (void)written;

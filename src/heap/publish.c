@@ -38,7 +38,8 @@ void publish_give_back(sharena_t *heap, struct thread_slot *self, void *block) {
     uint32_t page = page_of(heap, block);
     if (huge_is_block(heap, block)) {
         huge_free(heap, self, block, NULL);
-    } else if (shared_get(heap_page_map(heap) + page) > SIZE_CLASSES_SMALL * sizeof(struct tcache_stack)) {
+    } else if (shared_get(heap_page_map(heap) + page) >
+               SIZE_CLASSES_SMALL * sizeof(struct tcache_stack)) {
         large_free(heap, self, block, NULL);
     } else if (shared_get(heap_page_map(heap) + page) != 0) {
         bin_give_one(heap, self, block);
@@ -65,7 +66,8 @@ static void settle_malloc(sharena_t *heap, struct thread_slot *self, void *const
     }
 }
 
-static void settle_free(sharena_t *heap, struct thread_slot *self, void *const *where, void *block) {
+static void settle_free(sharena_t *heap, struct thread_slot *self, void *const *where,
+                        void *block) {
     int is_freed = where == NULL || __atomic_load_n(where, __ATOMIC_ACQUIRE) != block;
     if (is_freed && !is_on_top(stack_of(heap, self, block), block)) {
         publish_give_back(heap, self, block);

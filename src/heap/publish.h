@@ -1,25 +1,24 @@
-/* publish.h -- the pending step of a thread: sharena_malloc_to, sharena_free_from, blocks in flight.
+/* publish.h -- the pending step of a thread: sharena_malloc_to, sharena_free_from, blocks in
+ * flight.
  *
  *     malloc_to, from the cache                          killed here, then settled
  *     pending = { where, block = *(top - 1) }; kind      *where != block: nothing happened
- *     *where = block                                     *where == block: it is the application's, so
- *     top = top - 1                                      ... it is taken off the stack if it is still there
- *     kind = NONE
+ *     *where = block *where == block: it is the application's, so top = top - 1 ... it is taken off
+ *     the stack if it is still there kind = NONE
  *
  *     free_from
  *     pending = { where, block = *where }; kind          *where == block: nothing happened
  *     *where = NULL                                      *where != block: it is free, so
- *     push block                                         ... it is given back if it is not on the stack
- *     kind = NONE
+ *     push block ... it is given back if it is not on the stack kind = NONE
  *
- * Blocks that come straight from a bin, an arena or the pool enter `pending` in the commit that makes them
- * live, and leave it when they are published or returned; blocks that go there leave it in the commit that
- * frees them. So `pending` alone tells what to do.
+ * Blocks that come straight from a bin, an arena or the pool enter `pending` in the commit that
+ * makes them live, and leave it when they are published or returned; blocks that go there leave it
+ * in the commit that frees them. So `pending` alone tells what to do.
  */
 #ifndef SHARENA_HEAP_PUBLISH_H
 #define SHARENA_HEAP_PUBLISH_H
 
-#include "heap/layout.h"
+#include "heap/geometry.h"
 
 /* Arms the step; ends it. */
 void publish_begin(struct thread_slot *self, enum pending_kind kind, void **where, void *block);

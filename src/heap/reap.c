@@ -1,8 +1,8 @@
 /* reap.c -- the end of a slot: by its thread, or by whoever finds the thread dead.
  *
- * The reaper holds the dead thread's token and acts as that thread, with its journal, its hand and its
- * name in the locks, up to the end of its life. A killed reaper therefore leaves what a killed thread
- * leaves, and the next reaper needs no other rule.
+ * The reaper holds the dead thread's token and acts as that thread, with its journal, its hand and
+ * its name in the locks, up to the end of its life. A killed reaper therefore leaves what a killed
+ * thread leaves, and the next reaper needs no other rule.
  *
  * Holds:  a slot that was emptied owns nothing; only then is it given back
  * Lock:   the slot's token; below it one lock at a time

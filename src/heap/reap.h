@@ -2,26 +2,27 @@
 #ifndef SHARENA_HEAP_REAP_H
 #define SHARENA_HEAP_REAP_H
 
-#include "heap/layout.h"
+#include "heap/geometry.h"
 #include "ipc/registry.h"
 
-/* Everything that the slot owns goes back: open section, pending step, hand, tcache, place in an arena.
- * The caller holds the token. */
+/* Everything that the slot owns goes back: open section, pending step, hand, tcache, place in an
+ * arena. The caller holds the token. */
 void reap_empty(sharena_t *heap, struct thread_slot *slot);
 
 /* Takes back all slots whose threads are dead; their number. No lock may be held. */
 uint32_t reap_dead(struct attachment *attachment);
 
-/* The same, and waits for every step that is open elsewhere (malloc_to, free_from) to end or to prove
- * dead: the kernel marks what a dying thread held one by one, its token last, so the guard of a step may
- * be inherited before its thread is known to be dead. Not longer than 100 ms: a stopped thread is alive. */
+/* The same, and waits for every step that is open elsewhere (malloc_to, free_from) to end or to
+ * prove dead: the kernel marks what a dying thread held one by one, its token last, so the guard of
+ * a step may be inherited before its thread is known to be dead. Not longer than 100 ms: a stopped
+ * thread is alive. */
 uint32_t reap_settled(struct attachment *attachment);
 
 /* reap_dead() if a dead owner was met since the last time. */
 void reap_if_wanted(struct attachment *attachment);
 
-/* Before any mutex is initialised anew at a cold open: undoes the open sections of all slots, which needs
- * no lock because nobody else is attached. */
+/* Before any mutex is initialised anew at a cold open: undoes the open sections of all slots, which
+ * needs no lock because nobody else is attached. */
 void reap_roll_back_all(sharena_t *heap);
 
 #endif

@@ -2,7 +2,8 @@
  *
  *     FREE --root_set--> SET --root_set(NULL)--> FREE
  *     FREE --root_create--> MAKING --init returned 0--> SET
- *                           MAKING --init failed, or its maker died--> (block freed) FREE, or made anew
+ *                           MAKING --init failed, or its maker died--> (block freed) FREE, or made
+ *                           anew
  *
  * Holds:  entries below `high` were used; at most one entry that is not FREE has a name
  *         MAKING: `block` is NULL or the application's, published there by alloc_block_to
@@ -38,13 +39,15 @@ static int check_name(const char *name) {
         return error_set(EINVAL, "sharena: the name of a root is empty");
     }
     if (length > SHARENA_ROOT_NAME_MAX) {
-        return error_set(ENAMETOOLONG, "sharena: the name of a root has more than %d bytes: %.20s...",
+        return error_set(ENAMETOOLONG,
+                         "sharena: the name of a root has more than %d bytes: %.20s...",
                          SHARENA_ROOT_NAME_MAX, name);
     }
     return 0;
 }
 
-/* Under the table's lock: the entry with that name, or NULL; *unused: an entry that is free, or NULL. */
+/* Under the table's lock: the entry with that name, or NULL; *unused: an entry that is free, or
+ * NULL. */
 static struct root *find(struct root_table *table, const char *name, struct root **unused) {
     uint32_t high = shared_get(&table->high);
     *unused = high < SHARENA_ROOTS_MAX ? &table->roots[high] : NULL;
@@ -59,8 +62,8 @@ static struct root *find(struct root_table *table, const char *name, struct root
     return NULL;
 }
 
-/* Section: gives an unused entry its name and state. The name of a free entry means nothing, so it is
- * written plainly. */
+/* Section: gives an unused entry its name and state. The name of a free entry means nothing, so it
+ * is written plainly. */
 static void name_entry(struct thread_slot *self, struct root_table *table, struct root *root,
                        const char *name, enum root_state state) {
     uint32_t index = (uint32_t)(root - table->roots);
@@ -76,8 +79,9 @@ static void name_entry(struct thread_slot *self, struct root_table *table, struc
 }
 
 static int no_room(void) {
-    return error_set(ENOSPC, "sharena: all %d roots of the heap are in use: remove one with "
-                             "sharena_root_set(heap, name, NULL)",
+    return error_set(ENOSPC,
+                     "sharena: all %d roots of the heap are in use: remove one with "
+                     "sharena_root_set(heap, name, NULL)",
                      SHARENA_ROOTS_MAX);
 }
 
@@ -86,7 +90,8 @@ static int set(struct thread_slot *self, struct root_table *table, const char *n
     struct root *unused;
     struct root *root = find(table, name, &unused);
     if (root != NULL && shared_get(&root->state) == ROOT_MAKING) {
-        return error_set(EBUSY, "sharena: the root %s is being made by sharena_root_create()", name);
+        return error_set(EBUSY, "sharena: the root %s is being made by sharena_root_create()",
+                         name);
     }
     if (ptr == NULL) {
         if (root != NULL) {
@@ -112,8 +117,9 @@ SHARENA_API int sharena_root_set(sharena_t *heap, const char *name, void *ptr) {
     }
     int error = check_name(name);
     if (error == 0 && ptr != NULL && !is_user_data(heap, ptr)) {
-        error = error_set(EINVAL, "sharena: the root %s cannot name %p, which is not in the heap %p",
-                          name, ptr, (void *)heap);
+        error =
+            error_set(EINVAL, "sharena: the root %s cannot name %p, which is not in the heap %p",
+                      name, ptr, (void *)heap);
     }
     if (error == 0) {
         struct root_table *table = heap_roots(heap);
@@ -175,7 +181,8 @@ static struct root *claim(sharena_t *heap, struct thread_slot *self, const char 
     return root;
 }
 
-/* Ends the making: with an object (SET), or without (FREE). `block` leaves the entry in the same step. */
+/* Ends the making: with an object (SET), or without (FREE). `block` leaves the entry in the same
+ * step. */
 static void settle(sharena_t *heap, struct thread_slot *self, struct root *root, void *object) {
     struct root_table *table = heap_roots(heap);
     lock_acquire(heap, self, &table->lock);
@@ -246,7 +253,8 @@ SHARENA_API void *sharena_root_create(sharena_t *heap, const char *name, size_t 
         lock_acquire(heap, self, &root->lock);
         uint32_t state;
         if (is_named(heap, self, root, name, &state, &object) && state == ROOT_MAKING) {
-            (void)reap_settled(heap_attachment(heap)); /* a maker that died: its step is decided first */
+            (void)reap_settled(
+                heap_attachment(heap)); /* a maker that died: its step is decided first */
             error = make(heap, self, root, &maker);
             object = shared_get(&root->object);
         }

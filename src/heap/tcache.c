@@ -46,8 +46,7 @@ void tcache_open(sharena_t *heap, struct thread_slot *self, const struct conf *c
     for (uint32_t i = 0; i < TCACHE_STACKS; i++) {
         struct tcache_stack *stack = &tcache->stacks[i];
         shared_ptr *first = first_of(tcache, i);
-        uint32_t capacity =
-            i == 0 || i > SIZE_CLASSES_CACHED ? 0 : wanted_capacity(conf, i - 1);
+        uint32_t capacity = i == 0 || i > SIZE_CLASSES_CACHED ? 0 : wanted_capacity(conf, i - 1);
         ASSERT(shared_get(&stack->top) == shared_get(&stack->bottom));
         journal_set(self, &stack->top, first);
         journal_set(self, &stack->bottom, first);
@@ -107,7 +106,8 @@ void tcache_flush(sharena_t *heap, struct thread_slot *self) {
     }
 }
 
-void tcache_enable(sharena_t *heap, struct thread_slot *self, const struct conf *conf, int enabled) {
+void tcache_enable(sharena_t *heap, struct thread_slot *self, const struct conf *conf,
+                   int enabled) {
     struct conf changed = *conf;
     changed.tcache = enabled ? 1 : 0;
     tcache_flush(heap, self);
@@ -170,8 +170,8 @@ int tcache_push_slow(sharena_t *heap, struct thread_slot *self, uint32_t stack_i
     return 1;
 }
 
-/* What lay below the mark since the last step goes, but for a quarter; then the mark is set anew. Fills
- * become smaller where the cache proved too big, and bigger where it ran dry. */
+/* What lay below the mark since the last step goes, but for a quarter; then the mark is set anew.
+ * Fills become smaller where the cache proved too big, and bigger where it ran dry. */
 static void gc_step(sharena_t *heap, struct thread_slot *self, uint32_t index) {
     struct tcache *tcache = slot_tcache(self);
     struct tcache_stack *stack = &tcache->stacks[index];

@@ -7,26 +7,30 @@
  *     pop    top == base: slow path; else top - 1                     one store commits
  *     push   top == full: slow path; else *top = block, top + 1       one store commits
  *
- * The thread owns what is in [bottom, top), and a reaper finds it there. A push writes the block into the
- * unused part first; a kill between its two stores loses that one block, and never hands it out twice.
+ * The thread owns what is in [bottom, top), and a reaper finds it there. A push writes the block
+ * into the unused part first; a kill between its two stores loses that one block, and never hands
+ * it out twice.
  *
- * base is bottom, or the low-water mark of the cache's GC: a pop that reaches it takes the slow path once
- * and lowers it by half. What stays below it until the next GC step was not needed and is flushed.
+ * base is bottom, or the low-water mark of the cache's GC: a pop that reaches it takes the slow
+ * path once and lowers it by half. What stays below it until the next GC step was not needed and is
+ * flushed.
  */
 #ifndef SHARENA_HEAP_TCACHE_H
 #define SHARENA_HEAP_TCACHE_H
 
-#include "heap/layout.h"
+#include "heap/geometry.h"
 #include "ipc/conf.h"
 
-/* Gives every class an empty stack with the capacity that the configuration allows (0: not cached). */
+/* Gives every class an empty stack with the capacity that the configuration allows (0: not cached).
+ * */
 void tcache_open(sharena_t *heap, struct thread_slot *self, const struct conf *conf);
 
 /* No class is cached from now on (or again, by the configuration). Flushes. */
 void tcache_enable(sharena_t *heap, struct thread_slot *self, const struct conf *conf, int enabled);
 
-/* For a pop that found its stack at base: lowers the mark, or fills the stack (small classes). 1 if there
- * is a block on top now, 0 if the class is not cached or has none, -1 with error_set if memory ran out. */
+/* For a pop that found its stack at base: lowers the mark, or fills the stack (small classes). 1 if
+ * there is a block on top now, 0 if the class is not cached or has none, -1 with error_set if
+ * memory ran out. */
 int tcache_refill(sharena_t *heap, struct thread_slot *self, uint32_t size_class);
 
 /* The newest block of a stack that has one; the store of top makes it the caller's. */

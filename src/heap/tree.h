@@ -1,9 +1,9 @@
 /* tree.h -- ordered sets of runs and of chunk spans: by size, then by address.
  *
- * A treap: a search tree by (size, index) that is a heap by a hash of the index, so its shape depends on
- * its members only, never on their history, and needs no balance fields. Expected depth is 1.4 lg n. Every
- * change is journaled; an insertion or removal writes at most as many links as the tree is deep.
- * Source: Seidel and Aragon, "Randomized search trees", 1996.
+ * A treap: a search tree by (size, index) that is a heap by a hash of the index, so its shape
+ * depends on its members only, never on their history, and needs no balance fields. Expected depth
+ * is 1.4 lg n. Every change is journaled; an insertion or removal writes at most as many links as
+ * the tree is deep. Source: Seidel and Aragon, "Randomized search trees", 1996.
  *
  * Nodes are the entries of a flat table; a link is an entry's index, 0 is none.
  */
@@ -37,7 +37,8 @@ uint32_t tree_fit(struct tree tree, uint32_t size);
 /* The first of all: tree_fit(tree, 0). The one after `index`, which need not be in the tree. */
 uint32_t tree_next(struct tree tree, uint32_t index);
 
-/* Debug: order and heap property hold below the root. Returns the number of nodes, or UINT32_MAX. */
+/* Debug: order and heap property hold below the root. Returns the number of nodes, or UINT32_MAX.
+ * */
 uint32_t tree_audit(struct tree tree);
 
 static inline struct tree_node *tree_at(struct tree tree, uint32_t index) {

@@ -1,7 +1,7 @@
 /* faultpoint.h -- places to die, for tests that kill from inside.
  *
- * A build with SHARENA_FAULT_POINTS calls fault_point_hook at each store to shared memory that matters;
- * other builds contain nothing of it.
+ * A build with SHARENA_FAULT_POINTS calls fault_point_hook at each store to shared memory that
+ * matters; other builds contain nothing of it.
  */
 #ifndef SHARENA_IPC_FAULTPOINT_H
 #define SHARENA_IPC_FAULTPOINT_H

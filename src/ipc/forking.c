@@ -32,8 +32,8 @@ int forking_register(struct attachment *attachment) {
     return error;
 }
 
-/* A heap that cannot be registered now (no descriptor left, table full) is registered, or refused with
- * the reason, when it is first used. */
+/* A heap that cannot be registered now (no descriptor left, table full) is registered, or refused
+ * with the reason, when it is first used. */
 static void become_process(void) {
     thread_after_fork();
     registry_after_fork_child();

@@ -13,11 +13,12 @@
 /* Installs the handlers, once per process: 0 or an errno value with error_set. */
 int forking_init(void) __attribute__((warn_unused_result));
 
-/* In a new child: resets private state and registers the process in every attached heap. Does nothing
- * in a process that is not new. To be called at the start of each slow path. */
+/* In a new child: resets private state and registers the process in every attached heap. Does
+ * nothing in a process that is not new. To be called at the start of each slow path. */
 void forking_notice_child(void);
 
-/* Makes sure that this process holds a process slot of the heap: 0 or an errno value with error_set. */
+/* Makes sure that this process holds a process slot of the heap: 0 or an errno value with
+ * error_set. */
 int forking_register(struct attachment *attachment) __attribute__((warn_unused_result));
 
 #endif

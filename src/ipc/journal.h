@@ -8,11 +8,11 @@
  *     -------------------------+------------------+-------------------+---------------------------
  *     begun                     empty              old                 old
  *     entry written             entry not counted  old                 old
- *     count stored              counted            old                 old (restores the same value)
- *     field stored              counted            some new            old
- *     commit: count = 0         empty              all new             new
+ *     count stored counted old old (restores the same value) field stored counted some new old
+ *     commit: count = 0 empty all new new
  *
- * Roll-back restores a field before it takes the entry off, so it may itself be killed and repeated.
+ * Roll-back restores a field before it takes the entry off, so it may itself be killed and
+ * repeated.
  */
 #ifndef SHARENA_IPC_JOURNAL_H
 #define SHARENA_IPC_JOURNAL_H
@@ -74,11 +74,11 @@ HOT void journal_set_ptr(struct thread_slot *self, shared_ptr *field, void *valu
 }
 
 #define journal_set(self, field, value)                                                            \
-    _Generic((field),                                                                              \
-        shared_u16 *: journal_set_u16,                                                             \
-        shared_u32 *: journal_set_u32,                                                             \
-        shared_u64 *: journal_set_u64,                                                             \
-        shared_ptr *: journal_set_ptr)(self, field, value)
+    _Generic((field), shared_u16 *                                                                 \
+             : journal_set_u16, shared_u32 *                                                       \
+             : journal_set_u32, shared_u64 *                                                       \
+             : journal_set_u64, shared_ptr *                                                       \
+             : journal_set_ptr)(self, field, value)
 
 /* All stores since the last commit become final. */
 HOT void journal_commit(struct thread_slot *self) {
@@ -104,8 +104,9 @@ HOT void journal_begin(struct thread_slot *self, uint64_t lock_offset) {
     shared_order();
 }
 
-/* Undoes what `dead` did since its last commit. The caller holds the lock that journal.lock names, or
- * the token of the slot where that is 0. An entry that points out of the heap is damage: it stops. */
+/* Undoes what `dead` did since its last commit. The caller holds the lock that journal.lock names,
+ * or the token of the slot where that is 0. An entry that points out of the heap is damage: it
+ * stops. */
 void journal_roll_back(sharena_t *heap, struct thread_slot *dead);
 
 #endif

@@ -31,17 +31,17 @@
 #define MAGIC_CREATING 0x30616e6572616873ull /* "sharena0": creation was not finished */
 
 struct superblock {
-    uint64_t magic;           /* MAGIC_*; the store that turns it into MAGIC_HEAP ends creation */
-    uint32_t endian;          /* 0x01020304 as the creator stored it */
-    uint32_t format_version;  /* FORMAT_VERSION */
-    uint64_t fingerprint;     /* of every struct size and constant of the layout */
-    uint8_t uuid[16];         /* names the heap */
-    uint64_t base_address;    /* where every process maps it */
-    uint64_t total_bytes;     /* length of the file = of the mapping = of the capacity */
-    uint64_t limit_bytes;     /* most that may be backed; 0 = no limit */
-    uint64_t data_offset;     /* chunk 0 */
-    uint64_t created_ns;      /* CLOCK_REALTIME */
-    uint64_t checksum;        /* of all of the above with magic = MAGIC_HEAP */
+    uint64_t magic;          /* MAGIC_*; the store that turns it into MAGIC_HEAP ends creation */
+    uint32_t endian;         /* 0x01020304 as the creator stored it */
+    uint32_t format_version; /* FORMAT_VERSION */
+    uint64_t fingerprint;    /* of every struct size and constant of the layout */
+    uint8_t uuid[16];        /* names the heap */
+    uint64_t base_address;   /* where every process maps it */
+    uint64_t total_bytes;    /* length of the file = of the mapping = of the capacity */
+    uint64_t limit_bytes;    /* most that may be backed; 0 = no limit */
+    uint64_t data_offset;    /* chunk 0 */
+    uint64_t created_ns;     /* CLOCK_REALTIME */
+    uint64_t checksum;       /* of all of the above with magic = MAGIC_HEAP */
 };
 
 /* ---- locks ---- */
@@ -67,7 +67,7 @@ struct journal_entry {
 };
 
 struct journal {
-    shared_u64 lock;  /* heap offset of the lock that covers the entries; 0: the thread's own slot */
+    shared_u64 lock; /* heap offset of the lock that covers the entries; 0: the thread's own slot */
     shared_u32 count; /* entries in use; the store of 0 is the commit */
     uint32_t reserved;
     struct journal_entry entries[JOURNAL_ENTRIES];
@@ -83,13 +83,14 @@ enum hand_kind {
 };
 
 struct hand {
-    shared_u32 kind;    /* enum hand_kind */
-    shared_u32 arena;   /* HAND_RUN: the arena the run belongs to */
-    shared_u32 first;   /* HAND_RUN: its first page; HAND_SPAN: its first chunk */
-    shared_u32 count;   /* pages, or chunks */
-    shared_u32 flags;   /* HAND_* below */
-    shared_u32 charged_first; /* pages counted in heap_state.backed_pages that are being backed or */
-    shared_u32 charged;       /* ... punched, how many: a reaper punches, then discharges them */
+    shared_u32 kind;  /* enum hand_kind */
+    shared_u32 arena; /* HAND_RUN: the arena the run belongs to */
+    shared_u32 first; /* HAND_RUN: its first page; HAND_SPAN: its first chunk */
+    shared_u32 count; /* pages, or chunks */
+    shared_u32 flags; /* HAND_* below */
+    shared_u32
+        charged_first;  /* pages counted in heap_state.backed_pages that are being backed or */
+    shared_u32 charged; /* ... punched, how many: a reaper punches, then discharges them */
 };
 
 #define HAND_DIRTY 1u /* HAND_RUN: the pages are backed (HAND_SPAN: chunk.backed says how many) */
@@ -100,26 +101,26 @@ struct hand {
 enum pending_kind { PENDING_NONE, PENDING_MALLOC, PENDING_FREE };
 
 struct pending {
-    shared_u32 kind;   /* enum pending_kind; the store that arms the step comes last */
+    shared_u32 kind; /* enum pending_kind; the store that arms the step comes last */
     uint32_t reserved;
-    shared_ptr where;  /* void **: the guarded pointer; NULL: the block is in flight to its caller */
-    shared_ptr block;  /* the block; NULL until there is one */
+    shared_ptr where; /* void **: the guarded pointer; NULL: the block is in flight to its caller */
+    shared_ptr block; /* the block; NULL until there is one */
 };
 
 /* ---- slots ---- */
 
 enum slot_state {
-    SLOT_RAW,  /* thread slots: the token is not initialised yet */
+    SLOT_RAW, /* thread slots: the token is not initialised yet */
     SLOT_FREE,
     SLOT_USED
 };
 
-struct process_slot {        /* 128 bytes; written by the holder of the token */
-    shared_u32 state;        /* enum slot_state */
-    shared_u32 pid;          /* in the pid namespace of the process: for people */
-    shared_u64 generation;   /* counts the processes that have held this slot */
-    shared_u64 attached_ns;  /* CLOCK_REALTIME */
-    char name[16];           /* /proc/self/comm at attach */
+struct process_slot {       /* 128 bytes; written by the holder of the token */
+    shared_u32 state;       /* enum slot_state */
+    shared_u32 pid;         /* in the pid namespace of the process: for people */
+    shared_u64 generation;  /* counts the processes that have held this slot */
+    shared_u64 attached_ns; /* CLOCK_REALTIME */
+    char name[16];          /* /proc/self/comm at attach */
     uint8_t reserved[88];
 };
 
@@ -127,19 +128,19 @@ struct process_slot {        /* 128 bytes; written by the holder of the token */
 #define THREAD_SLOT_HEAP_OFFSET 8192u /* where the heap's part (the tcache) begins */
 
 /* Written by the holder of `token` only. Whoever reaps a dead thread takes its token and goes on as
- * that thread, with its journal and its hand, to the end of its life. So a killed reaper leaves what
- * a killed thread leaves. */
+ * that thread, with its journal and its hand, to the end of its life. So a killed reaper leaves
+ * what a killed thread leaves. */
 struct thread_slot {
-    pthread_mutex_t token;       /* robust: held for the thread's life, or by its reaper */
-    shared_u32 state;            /* enum slot_state */
-    shared_u32 index;            /* of this slot, fixed */
-    shared_u32 process;          /* process slot */
-    shared_u32 tid;              /* for people */
+    pthread_mutex_t token; /* robust: held for the thread's life, or by its reaper */
+    shared_u32 state;      /* enum slot_state */
+    shared_u32 index;      /* of this slot, fixed */
+    shared_u32 process;    /* process slot */
+    shared_u32 tid;        /* for people */
     shared_u64 process_generation;
-    shared_u64 generation;       /* counts the threads that have held this slot */
-    shared_u32 arena;            /* arena index + 1 that counts this thread, 0 none; lock POOL */
-    shared_u32 held_rank;        /* debug: rank of the innermost lock held */
-    shared_u64 lock_wanted;      /* heap offset of the lock being waited for or held, 0 none */
+    shared_u64 generation;  /* counts the threads that have held this slot */
+    shared_u32 arena;       /* arena index + 1 that counts this thread, 0 none; lock POOL */
+    shared_u32 held_rank;   /* debug: rank of the innermost lock held */
+    shared_u64 lock_wanted; /* heap offset of the lock being waited for or held, 0 none */
     struct hand hand;
     struct pending pending;
     struct journal journal;
@@ -149,10 +150,10 @@ struct thread_slot {
 
 struct heap_state {
     /* What free looks at, in one line: the user data that exists, and its page map. */
-    uint64_t data_begin;       /* address of chunk 0; fixed */
-    shared_u64 data_bytes;     /* up to the last chunk ever used: metadata of all that is backed; only
+    uint64_t data_begin;    /* address of chunk 0; fixed */
+    shared_u64 data_bytes;  /* up to the last chunk ever used: metadata of all that is backed; only
                                   grows; lock POOL */
-    uint64_t data_page_map;    /* address of chunk 0's first entry; fixed */
+    uint64_t data_page_map; /* address of chunk 0's first entry; fixed */
     uint8_t padding[40];
     uint8_t boot_id[16];       /* of the machine's boot when somebody last attached; open lock */
     shared_u32 in_use;         /* 1 from the first attach to the last close; open lock */
@@ -162,7 +163,7 @@ struct heap_state {
     shared_u64 recovered;      /* statistics: critical sections rolled back */
     shared_u64 reaped_threads; /* statistics: thread slots taken back from the dead */
     shared_u64 reaped_processes;
-    shared_u64 reaped_bytes;   /* statistics: bytes that came back from their caches */
+    shared_u64 reaped_bytes; /* statistics: bytes that came back from their caches */
 };
 
 #define STATE_OFFSET 4096u

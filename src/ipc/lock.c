@@ -75,9 +75,9 @@ static int slot_process_is_dead(const struct attachment *attachment, const share
            !token_is_held(&attachment->file, process);
 }
 
-/* The thread id of the holder if it is known to be dead, else 0. The holder is the slot that the lock
- * names; one that died before it could write its name there is among those that wanted the lock, and
- * then the mutex word has its thread id. */
+/* The thread id of the holder if it is known to be dead, else 0. The holder is the slot that the
+ * lock names; one that died before it could write its name there is among those that wanted the
+ * lock, and then the mutex word has its thread id. */
 static uint32_t find_dead_holder(sharena_t *heap, const struct shared_lock *lock) {
     const struct attachment *attachment = registry_find(heap);
     if (attachment == NULL) {

@@ -1,7 +1,7 @@
 /* lock.h -- the one function that locks shared memory, and does all that death requires.
  *
- *     lock_acquire:  lock_wanted = lock | mutex | EOWNERDEAD? roll the dead owner's journal back, mark
- *                    the mutex consistent, go on as if it had never entered | owner = self
+ *     lock_acquire: lock_wanted = lock | mutex | EOWNERDEAD? roll the dead owner's journal back,
+ *                    mark the mutex consistent, go on as if it had never entered | owner = self
  *     lock_release:  (journal is empty) owner = 0 | mutex | lock_wanted = 0
  *
  * A kill between any two of these steps leaves either no entries to undo, or an owner whose journal
@@ -16,8 +16,8 @@
 /* Makes a lock of that rank out of any bytes. Nobody may use it meanwhile. */
 void lock_init(struct shared_lock *lock, enum lock_rank rank);
 
-/* Waits for the lock and begins a section: journal.lock names it. A waiter goes on within a slice of
- * 100 ms after the holder's death even if the kernel could not mark the mutex. */
+/* Waits for the lock and begins a section: journal.lock names it. A waiter goes on within a slice
+ * of 100 ms after the holder's death even if the kernel could not mark the mutex. */
 void lock_acquire(sharena_t *heap, struct thread_slot *self, struct shared_lock *lock);
 
 /* Ends the section; everything must be committed. */
@@ -31,8 +31,8 @@ static inline int lock_is_held(const struct thread_slot *self, const struct shar
 /* Makes a process-shared robust mutex out of any bytes. */
 void robust_mutex_init(pthread_mutex_t *mutex);
 
-/* If the mutex word still names thread `tid`, which is known to be dead, marks it as the kernel would
- * have (OWNER_DIED) and wakes one waiter. */
+/* If the mutex word still names thread `tid`, which is known to be dead, marks it as the kernel
+ * would have (OWNER_DIED) and wakes one waiter. */
 void robust_mutex_mark_dead(pthread_mutex_t *mutex, uint32_t tid);
 
 /* The thread id in the mutex word: 0 when it is free. */

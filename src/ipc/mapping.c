@@ -173,7 +173,8 @@ static int sync_is_supported(int fd) {
 }
 
 /* Maps the file over the reservation. First without access and unlocked, then opened up: after
- * mlockall(MCL_FUTURE) a mapping with access would at once be backed in its full length. */
+ * mlockall(MCL_FUTURE) a mapping with access would at once be backed in its full length, and could
+ * not be punched. */
 static int map_over(const struct heap_file *file, struct heap_mapping *mapping) {
     int flags = mapping->is_sync ? MAP_SHARED_VALIDATE | MAP_SYNC : MAP_SHARED;
     int access = mapping->is_readonly ? PROT_READ : PROT_READ | PROT_WRITE;

@@ -128,8 +128,8 @@ void registry_after_fork_parent(void) {
 }
 
 /* In a child that ran no prepare handler, another thread may have held these locks when the memory
- * was copied. after_fork_child releases liburcu's whether held or not; it also restores a signal mask
- * that in this case is not ours, so the mask is kept. */
+ * was copied. after_fork_child releases liburcu's whether held or not; it also restores a signal
+ * mask that in this case is not ours, so the mask is kept. */
 void registry_after_fork_child(void) {
     sigset_t mask;
     (void)pthread_sigmask(SIG_SETMASK, NULL, &mask);

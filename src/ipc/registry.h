@@ -1,8 +1,8 @@
 /* registry.h -- the heaps that this process has attached.
  *
- * One attachment per heap, in a fixed table (no malloc: it works while malloc is being set up), linked
- * in an RCU list: finding is lock-free, also against a concurrent close, and an entry is reused only
- * after a grace period. This is the one module that knows liburcu.
+ * One attachment per heap, in a fixed table (no malloc: it works while malloc is being set up),
+ * linked in an RCU list: finding is lock-free, also against a concurrent close, and an entry is
+ * reused only after a grace period. This is the one module that knows liburcu.
  */
 #ifndef SHARENA_IPC_REGISTRY_H
 #define SHARENA_IPC_REGISTRY_H
@@ -21,9 +21,9 @@ struct attachment { /* process-private */
     struct token token;          /* of our process slot; page NULL: not registered (fork's child) */
     uint64_t process_generation; /* of our process slot */
     struct conf conf;
-    uint32_t opens;              /* sharena_open() less sharena_close(); 0: lingers for its threads */
-    uint32_t threads;            /* thread slots that threads of this process hold; atomic */
-    uint32_t reap_wanted;        /* a dead owner was met: reap when no lock is held; atomic */
+    uint32_t opens;       /* sharena_open() less sharena_close(); 0: lingers for its threads */
+    uint32_t threads;     /* thread slots that threads of this process hold; atomic */
+    uint32_t reap_wanted; /* a dead owner was met: reap when no lock is held; atomic */
 };
 
 /* Makes an entry and returns it, still invisible; NULL when HEAPS_MAX are in use. Registry lock. */
@@ -34,8 +34,8 @@ void registry_remove(struct attachment *attachment);
 /* For an entry that was never published. */
 void registry_cancel(struct attachment *attachment);
 
-/* The attachment of a heap by its handle, by address, by identity of its file; NULL if none. The entry
- * stays valid as long as the caller may use the heap. */
+/* The attachment of a heap by its handle, by address, by identity of its file; NULL if none. The
+ * entry stays valid as long as the caller may use the heap. */
 struct attachment *registry_find(const sharena_t *heap);
 struct attachment *registry_find_address(const void *ptr);
 struct attachment *registry_find_file(const struct heap_file *file);

@@ -1,8 +1,8 @@
 /* shared.h -- the types of fields that lie in the file.
  *
- * A wrapped field cannot be assigned by accident: reading is shared_get(), changing is journal_set()
- * (journal.h), or shared_store() for the few stores that are commits or fast paths of their own; each
- * use of shared_store() says why it needs no journal.
+ * A wrapped field cannot be assigned by accident: reading is shared_get(), changing is
+ * journal_set() (journal.h), or shared_store() for the few stores that are commits or fast paths of
+ * their own; each use of shared_store() says why it needs no journal.
  *
  * Loads and stores are relaxed atomics: a field may be read by a thread that does not hold its lock
  * (page map, statistics, liveness), and a store must never be torn or repeated by the compiler.

@@ -45,7 +45,8 @@ int slot_register_process(struct attachment *attachment) {
     }
     struct process_slot *process = heap_process(attachment->mapping.base, attachment->token.slot);
     attachment->process_generation = shared_get(&process->generation) + 1;
-    shared_store(&process->generation, attachment->process_generation); /* threads of old are dead */
+    shared_store(&process->generation,
+                 attachment->process_generation); /* threads of old are dead */
     shared_store(&process->pid, (uint32_t)getpid());
     shared_store(&process->attached_ns, now_ns());
     read_own_name(process->name);
@@ -67,20 +68,22 @@ static int grow_slots(sharena_t *heap) {
     uint32_t high = shared_get(&heap_state(heap)->threads_high);
     do {
         if (high >= THREADS_MAX) {
-            (void)error_null(EUSERS,
-                             "sharena: all %u thread slots of the heap are in use by living threads: "
-                             "end some, or let fewer threads use the heap",
-                             THREADS_MAX);
+            (void)error_null(
+                EUSERS,
+                "sharena: all %u thread slots of the heap are in use by living threads: "
+                "end some, or let fewer threads use the heap",
+                THREADS_MAX);
             return -1;
         }
         struct thread_slot *slot = heap_thread(heap, high);
         if (mapping_back(heap, heap_offset(heap, slot), THREAD_SLOT_BYTES, 0) != 0) {
-            (void)error_null(ENOMEM, "sharena: the file system is full: no room for the cache of one "
-                                     "more thread (64 KiB): free space, or raise the limit");
+            (void)error_null(ENOMEM,
+                             "sharena: the file system is full: no room for the cache of one "
+                             "more thread (64 KiB): free space, or raise the limit");
             return -1;
         }
-    } while (!__atomic_compare_exchange_n(&heap_state(heap)->threads_high.value_, &high, high + 1, 0,
-                                          __ATOMIC_ACQ_REL, __ATOMIC_RELAXED));
+    } while (!__atomic_compare_exchange_n(&heap_state(heap)->threads_high.value_, &high, high + 1,
+                                          0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED));
     FAULT_POINT();
     struct thread_slot *slot = heap_thread(heap, high);
     robust_mutex_init(&slot->token);
@@ -135,7 +138,8 @@ static void own(const struct attachment *attachment, struct thread_slot *slot) {
     shared_store(&slot->process_generation, attachment->process_generation);
     shared_order();
     FAULT_POINT();
-    shared_store_release(&slot->tid, robust_mutex_tid(&slot->token)); /* last: see slot_seize_dead */
+    shared_store_release(&slot->tid,
+                         robust_mutex_tid(&slot->token)); /* last: see slot_seize_dead */
     FAULT_POINT();
 }
 
@@ -148,8 +152,9 @@ struct thread_slot *slot_take(struct attachment *attachment) {
     uint32_t tid = (uint32_t)syscall(SYS_gettid);
     if (robust_mutex_tid(&slot->token) != tid) {
         (void)pthread_mutex_unlock(&slot->token);
-        return error_null(EPERM, "sharena: libc has a false thread id in this process: it was made by a "
-                                 "raw clone or fork system call; use fork() or _Fork()");
+        return error_null(EPERM,
+                          "sharena: libc has a false thread id in this process: it was made by a "
+                          "raw clone or fork system call; use fork() or _Fork()");
     }
     own(attachment, slot);
     shared_store(&slot->generation, shared_get(&slot->generation) + 1);
@@ -190,8 +195,9 @@ struct thread_slot *slot_seize_dead(struct attachment *attachment, uint32_t inde
     }
     int result = try_token(slot);
     if (result == EBUSY && !slot_is_ours(attachment, slot)) {
-        /* Perhaps the kernel could not mark it. The thread id is read first: a faster reaper's is in
-         * the mutex word before it is in the slot, and in the slot only after its living process. */
+        /* Perhaps the kernel could not mark it. The thread id is read first: a faster reaper's is
+         * in the mutex word before it is in the slot, and in the slot only after its living
+         * process. */
         uint32_t tid = shared_get_acquire(&slot->tid);
         if (process_is_dead(attachment, slot)) {
             robust_mutex_mark_dead(&slot->token, tid);

@@ -1,7 +1,7 @@
 /* slot.h -- what a process and a thread own in the file, and when it may be taken from them.
  *
- * A process slot belongs to the holder of its token (token.h). A thread slot belongs to the holder of
- * its robust mutex `token`: the thread, for its life, or whoever reaps it after its death.
+ * A process slot belongs to the holder of its token (token.h). A thread slot belongs to the holder
+ * of its robust mutex `token`: the thread, for its life, or whoever reaps it after its death.
  *
  *     RAW --first use--> FREE --slot_take--> USED --slot_give_back--> FREE
  *                          ^                  | thread or process dies
@@ -14,31 +14,33 @@
 #include "ipc/layout.h"
 #include "ipc/registry.h"
 
-/* Takes a process slot for this process. 0 or an errno value with error_set (EUSERS: table full). The
- * caller holds the heap's open lock. */
+/* Takes a process slot for this process. 0 or an errno value with error_set (EUSERS: table full).
+ * The caller holds the heap's open lock. */
 int slot_register_process(struct attachment *attachment) __attribute__((warn_unused_result));
 
 /* Gives it back; no thread slot of this process may be in use any more. */
 void slot_unregister_process(struct attachment *attachment);
 
-/* A slot for the calling thread, USED and locked; NULL with errno and error_set: EUSERS (table full of
- * the living), EPERM (libc has a false thread id), ENOMEM (no room to back it). */
+/* A slot for the calling thread, USED and locked; NULL with errno and error_set: EUSERS (table full
+ * of the living), EPERM (libc has a false thread id), ENOMEM (no room to back it). */
 struct thread_slot *slot_take(struct attachment *attachment);
 
 /* Ends the slot: it must own nothing any more. By its thread, or by the one that seized it. */
 void slot_give_back(struct thread_slot *slot);
 
-/* If the thread of slot `index` is dead, makes the slot the caller's, still USED, as the dead left it,
- * and charged to this process; else NULL. */
+/* If the thread of slot `index` is dead, makes the slot the caller's, still USED, as the dead left
+ * it, and charged to this process; else NULL. */
 struct thread_slot *slot_seize_dead(struct attachment *attachment, uint32_t index);
 
-/* Whether `slot` is in use by a thread of this process (that a fork's child inherited does not count). */
+/* Whether `slot` is in use by a thread of this process (that a fork's child inherited does not
+ * count). */
 int slot_is_ours(const struct attachment *attachment, const struct thread_slot *slot);
 
 /* Whether any slot is in use, by the living or the dead. */
 int slot_any_used(const sharena_t *heap);
 
-/* All mutexes of slots anew, at a cold open: nobody is attached, and their words are of the past. */
+/* All mutexes of slots anew, at a cold open: nobody is attached, and their words are of the past.
+ * */
 void slot_init_tokens(sharena_t *heap);
 
 #endif

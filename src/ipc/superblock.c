@@ -77,7 +77,10 @@ static uint64_t fingerprint_of(uint64_t heap_fingerprint) {
         THREADS_OFFSET,
         (uint64_t)TOKEN_BYTE_FIRST,
         offsetof(struct superblock, checksum),
+        offsetof(struct heap_state, data_begin),
         offsetof(struct heap_state, data_bytes),
+        offsetof(struct heap_state, data_page_map),
+        offsetof(struct heap_state, in_use),
         offsetof(struct heap_state, reaped_bytes),
         offsetof(struct process_slot, name),
         offsetof(struct shared_lock, owner),
@@ -92,11 +95,9 @@ static uint64_t fingerprint_of(uint64_t heap_fingerprint) {
     return superblock_hash(SUPERBLOCK_HASH_SEED, layout, sizeof(layout));
 }
 
-/* Over all fields before it, with the magic of a finished heap. */
+/* Over all fields before it; `magic` is that of a finished heap. */
 static uint64_t checksum_of(const struct superblock *superblock) {
-    struct superblock finished = *superblock;
-    finished.magic = MAGIC_HEAP;
-    return superblock_hash(SUPERBLOCK_HASH_SEED, &finished, offsetof(struct superblock, checksum));
+    return superblock_hash(SUPERBLOCK_HASH_SEED, superblock, offsetof(struct superblock, checksum));
 }
 
 /* ---- plausibility: for what we make and for what we read ---- */

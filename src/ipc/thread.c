@@ -39,7 +39,8 @@ static int add_block(void) {
         return error_set(EAGAIN, "sharena: more than %u threads of one process use heaps",
                          BLOCKS_MAX * BLOCK_RECORDS);
     }
-    void *memory = mmap(NULL, BLOCK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void *memory =
+        mmap(NULL, BLOCK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) {
         return error_set(ENOMEM, "sharena: no memory for the records of %u more threads",
                          BLOCK_RECORDS);
@@ -47,7 +48,8 @@ static int add_block(void) {
     if (madvise(memory, BLOCK_BYTES, MADV_WIPEONFORK) != 0) {
         int error = errno;
         (void)munmap(memory, BLOCK_BYTES);
-        return error_set(error, "sharena: the kernel refuses MADV_WIPEONFORK: Linux 5.14 is needed");
+        return error_set(error,
+                         "sharena: the kernel refuses MADV_WIPEONFORK: Linux 5.14 is needed");
     }
     blocks[block_count++] = memory;
     return 0;
@@ -94,8 +96,8 @@ static void at_thread_exit(void *value) {
         sharena_t *heap = record->heaps[i].heap;
         struct thread_slot *slot = record->heaps[i].slot;
         if (heap != NULL) {
-            thread_forget_heap(heap);
             thread_exit_hook(heap, slot);
+            thread_forget_heap(heap);
         }
     }
     thread_record = &none;
@@ -105,7 +107,8 @@ static void at_thread_exit(void *value) {
 int thread_init(void) {
     int error = pthread_key_create(&exit_key, at_thread_exit);
     if (error != 0) {
-        return error_set(error, "sharena: pthread_key_create failed: too many keys in this process");
+        return error_set(error,
+                         "sharena: pthread_key_create failed: too many keys in this process");
     }
     if ((error = add_block()) == 0) {
         blocks[0]->process_is_known = 1;

@@ -18,10 +18,10 @@ struct thread_heap {
     struct thread_slot *slot;
 };
 
-struct thread_record {       /* process-private; one per thread */
-    sharena_t *hint_heap;    /* the heap used last ... */
-    void *hint_tcache;       /* ... and this thread's tcache in it */
-    uint64_t is_alive;       /* 1; 0 after the kernel wiped it */
+struct thread_record {    /* process-private; one per thread */
+    sharena_t *hint_heap; /* the heap used last ... */
+    void *hint_tcache;    /* ... and this thread's tcache in it */
+    uint64_t is_alive;    /* 1; 0 after the kernel wiped it */
     struct thread_heap heaps[HEAPS_MAX];
 };
 
