@@ -80,8 +80,8 @@ static uint32_t in_units(size_t alignment, size_t unit) {
     return alignment > unit ? (uint32_t)(alignment / unit) : 1;
 }
 
-/* A block past the cache, in flight; NULL: ENOMEM. *clear: how many bytes are not known to be zero.
- * */
+/* A block past the cache, in flight; NULL: ENOMEM. *clear: how many bytes are not
+ * known to be zero. */
 static void *take_directly(sharena_t *heap, struct thread_slot *self, const struct plan *plan,
                            uint64_t *clear) {
     size_t alignment = plan->request->alignment;

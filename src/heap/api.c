@@ -79,8 +79,8 @@ SHARENA_API void *sharena_malloc(sharena_t *heap, size_t size) {
 
 /* ---- free ---- */
 
-/* A thread that can get no slot leaves the block as it is: better lost than freed without a lock.
- * */
+/* A thread that can get no slot leaves the block as it is: better lost than freed
+ * without a lock. */
 static COLD void free_slow(sharena_t *heap, void *ptr) {
     int saved_errno = errno;
     if (ptr != NULL) {
@@ -216,8 +216,8 @@ SHARENA_API size_t sharena_xallocx(sharena_t *heap, void *ptr, size_t size, size
     const size_t tries[2] = {most, size};
     for (int i = 0; i < 2; i++) {
         uint32_t size_class = alloc_class_for(heap, tries[i], 1);
-        /* With extra, the class may be one that is not wholly within size + extra: jemalloc's too.
-         * */
+        /* With extra, the class may be one that is not wholly within size + extra:
+         * jemalloc's too. */
         if (size_class != SIZE_CLASSES_MAX && alloc_resize(heap, self, ptr, size_class)) {
             if (request.zero) {
                 clear_behind(ptr, old_bytes, sizeclass_bytes(size_class));

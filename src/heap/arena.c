@@ -101,8 +101,8 @@ static void give_rest(sharena_t *heap, struct thread_slot *self, uint32_t pages)
     lock_release(heap, self, &arena->lock);
 }
 
-/* The chunk in the hand becomes the arena's: its backed pages one dirty run, the others one clean.
- * */
+/* The chunk in the hand becomes the arena's: its backed pages one dirty run, the
+ * others one clean. */
 static void adopt_chunk(sharena_t *heap, struct thread_slot *self, uint32_t index) {
     struct arena *arena = heap_arena(heap, index);
     uint32_t chunk_idx = shared_get(&self->hand.first);

@@ -14,8 +14,8 @@
 int arena_take(sharena_t *heap, struct thread_slot *self, uint32_t arena, uint32_t pages,
                uint32_t align) __attribute__((warn_unused_result));
 
-/* Backs the clean run in self's hand, in place. 0, or ENOMEM with error_set and the hand as before.
- * */
+/* Backs the clean run in self's hand, in place. 0, or ENOMEM with error_set and the
+ * hand as before. */
 int arena_back_hand(sharena_t *heap, struct thread_slot *self) __attribute__((warn_unused_result));
 
 /* Gives the run in self's hand back to its arena. An arena that has an empty chunk to spare gives

@@ -1,5 +1,5 @@
-/* audit.h -- the walk over a heap that proves the ownership rule. All locks of the heap are held.
- * */
+/* audit.h -- the walk over a heap that proves the ownership rule. All locks of the
+ * heap are held. */
 #ifndef SHARENA_HEAP_AUDIT_H
 #define SHARENA_HEAP_AUDIT_H
 

@@ -287,8 +287,8 @@ static uint32_t arena_of(sharena_t *heap, const struct thread_slot *self, void *
     return run != NULL ? shared_get(&run->arena) : NO_ARENA;
 }
 
-/* Swaps the regions of `arena` to the front, in journaled steps of the thread's own slot; how many.
- * */
+/* Swaps the regions of `arena` to the front, in journaled steps of the thread's own
+ * slot; how many. */
 static uint32_t group(sharena_t *heap, struct thread_slot *self, shared_ptr *items, uint32_t count,
                       uint32_t arena) {
     uint32_t front = 0;

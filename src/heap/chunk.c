@@ -38,8 +38,8 @@ static int is_free(uint32_t state) {
     return state == CHUNK_FREE_CLEAN || state == CHUNK_FREE_DIRTY;
 }
 
-/* Whether a free span with these leading pages backed may grow at its end by one that is `backed`.
- * */
+/* Whether a free span with these leading pages backed may grow at its end by one that
+ * is `backed`. */
 static int can_join(uint32_t size, uint32_t backed, uint32_t next_backed) {
     return backed == 0 ? next_backed == 0 : next_backed != 0 && backed == size * CHUNK_PAGES;
 }
@@ -79,15 +79,15 @@ static uint32_t min_u32(uint32_t a, uint32_t b) {
     return a < b ? a : b;
 }
 
-/* The part [skip, skip + count) chunks of a span that has `backed` leading pages: how many has it?
- * */
+/* The part [skip, skip + count) chunks of a span that has `backed` leading pages: how
+ * many has it? */
 static uint32_t backed_part(uint32_t backed, uint32_t skip, uint32_t count) {
     uint32_t before = skip * CHUNK_PAGES;
     return backed <= before ? 0 : min_u32(backed - before, count * CHUNK_PAGES);
 }
 
-/* Takes [start, start + count) out of the free span at `span` into the hand; the rest stays free.
- * */
+/* Takes [start, start + count) out of the free span at `span` into the hand; the rest
+ * stays free. */
 static void carve(sharena_t *heap, struct thread_slot *self, uint32_t span, uint32_t start,
                   uint32_t count) {
     struct chunk *chunk = heap_chunk(heap, span);
@@ -152,8 +152,8 @@ static int back_metadata(sharena_t *heap, uint32_t first, uint32_t end) {
 
 enum take_result { TAKEN, NEEDS_METADATA, NO_CAPACITY, NO_LIMIT };
 
-/* Chunks that were never used: those from the high-water mark to `start` (alignment) become free.
- * */
+/* Chunks that were never used: those from the high-water mark to `start` (alignment)
+ * become free. */
 static enum take_result take_new(sharena_t *heap, struct thread_slot *self, uint32_t count,
                                  uint32_t align, uint32_t prepared) {
     struct heap_state *state = heap_state(heap);

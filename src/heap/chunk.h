@@ -16,8 +16,8 @@
 int pool_take(sharena_t *heap, struct thread_slot *self, uint32_t count, uint32_t align)
     __attribute__((warn_unused_result));
 
-/* Backs the run table of the one chunk in self's hand, so that an arena can have it. 0 or ENOMEM.
- * */
+/* Backs the run table of the one chunk in self's hand, so that an arena can have it. 0
+ * or ENOMEM. */
 int pool_prepare_runs(sharena_t *heap, struct thread_slot *self)
     __attribute__((warn_unused_result));
 

@@ -222,8 +222,8 @@ static int attach_old(struct attachment *attachment, const struct superblock *su
 
 /* ---- open ---- */
 
-/* What the file is decides, under the open lock, whether it is made, emptied first, or attached to.
- * */
+/* What the file is decides, under the open lock, whether it is made, emptied first, or
+ * attached to. */
 static int attach_file(struct attachment *attachment, const struct sharena_options *options) {
     uint32_t flags = options->flags;
     enum file_state state;

@@ -23,8 +23,8 @@ static uint32_t chunks_for(uint32_t pages) {
     return (pages + CHUNK_PAGES - 1) / CHUNK_PAGES;
 }
 
-/* Section: the block has that class, that many chunks, of which so many leading pages are backed.
- * */
+/* Section: the block has that class, that many chunks, of which so many leading pages
+ * are backed. */
 static void become(sharena_t *heap, struct thread_slot *self, uint32_t first, uint32_t chunks,
                    uint32_t size_class, uint32_t backed) {
     struct chunk *chunk = heap_chunk(heap, first);

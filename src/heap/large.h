@@ -31,8 +31,8 @@ static inline uint32_t large_pages(uint32_t size_class) {
     return (uint32_t)(sizeclass_bytes(size_class) / PAGE_BYTES);
 }
 
-/* What page_map says for a class: the stack that caches it, or the one of all that are not cached.
- * */
+/* What page_map says for a class: the stack that caches it, or the one of all that are
+ * not cached. */
 static inline uint16_t stack_offset_of(uint32_t size_class) {
     uint32_t stack = size_class < SIZE_CLASSES_CACHED ? size_class + 1 : TCACHE_UNCACHED;
     return (uint16_t)(stack * sizeof(struct tcache_stack));

@@ -61,8 +61,8 @@ struct run {
 
 enum bin_place { BIN_CURRENT = 1, BIN_NONFULL, BIN_FULL };
 
-/* page_kind: valid for the first and last page of every run, and for every page of a RUN_BIN run.
- * */
+/* page_kind: valid for the first and last page of every run, and for every page of a
+ * RUN_BIN run. */
 #define KIND_FREE 0x8000u
 #define KIND_DIRTY 0x4000u
 #define KIND_DISTANCE 0x01ffu /* pages back to the first page of the run */

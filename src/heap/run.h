@@ -31,8 +31,8 @@ void run_mark_used(sharena_t *heap, struct thread_slot *self, uint32_t page, uin
 uint32_t run_find(const sharena_t *heap, struct arena *arena, int dirty, uint32_t pages,
                   uint32_t align, uint32_t *start);
 
-/* The free run that begins at `page`, which must be in the same chunk as page - 1: its size, or 0.
- * */
+/* The free run that begins at `page`, which must be in the same chunk as page - 1: its
+ * size, or 0. */
 uint32_t run_free_at(const sharena_t *heap, uint32_t page);
 
 /* Number of the arena whose lock covers it. */

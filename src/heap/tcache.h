@@ -21,8 +21,8 @@
 #include "heap/geometry.h"
 #include "ipc/conf.h"
 
-/* Gives every class an empty stack with the capacity that the configuration allows (0: not cached).
- * */
+/* Gives every class an empty stack with the capacity that the configuration allows (0:
+ * not cached). */
 void tcache_open(sharena_t *heap, struct thread_slot *self, const struct conf *conf);
 
 /* No class is cached from now on (or again, by the configuration). Flushes. */

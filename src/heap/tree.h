@@ -37,8 +37,8 @@ uint32_t tree_fit(struct tree tree, uint32_t size);
 /* The first of all: tree_fit(tree, 0). The one after `index`, which need not be in the tree. */
 uint32_t tree_next(struct tree tree, uint32_t index);
 
-/* Debug: order and heap property hold below the root. Returns the number of nodes, or UINT32_MAX.
- * */
+/* Debug: order and heap property hold below the root. Returns the number of nodes, or
+ * UINT32_MAX. */
 uint32_t tree_audit(struct tree tree);
 
 static inline struct tree_node *tree_at(struct tree tree, uint32_t index) {

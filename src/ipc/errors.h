@@ -6,8 +6,8 @@
 #ifndef SHARENA_IPC_ERRORS_H
 #define SHARENA_IPC_ERRORS_H
 
-/* Remembers the sentence and returns `error`, so that `return error_set(EINVAL, "...")` reads well.
- * */
+/* Remembers the sentence and returns `error`, so that `return error_set(EINVAL,
+ * "...")` reads well. */
 int error_set(int error, const char *format, ...) __attribute__((format(printf, 2, 3), cold));
 
 /* The same, and sets errno; returns NULL. */

@@ -39,8 +39,8 @@ int slot_is_ours(const struct attachment *attachment, const struct thread_slot *
 /* Whether any slot is in use, by the living or the dead. */
 int slot_any_used(const sharena_t *heap);
 
-/* All mutexes of slots anew, at a cold open: nobody is attached, and their words are of the past.
- * */
+/* All mutexes of slots anew, at a cold open: nobody is attached, and their words are
+ * of the past. */
 void slot_init_tokens(sharena_t *heap);
 
 #endif

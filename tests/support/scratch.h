@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -58,11 +59,12 @@ static inline const char *scratch_path(char *path, const char *name) {
     return scratch_path_in(path, "/dev/shm", name);
 }
 
-/* Runs body in a child; its pid. */
+/* Runs body in a child, which does not outlive a test that failed; its pid. */
 static inline pid_t child_start(int (*body)(void *), void *arg) {
     (void)fflush(NULL);
     pid_t pid = fork();
     if (pid == 0) {
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
         _exit(body(arg));
     }
     assert_true(pid > 0);

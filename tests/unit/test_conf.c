@@ -73,7 +73,7 @@ static void blanks_lines_and_comments_are_tolerated(void **state) {
     struct conf conf = parsed("# a file, narenas:1\n"
                               "\n"
                               "  narenas : 8  # more, lg_tcache_max:13\r\n"
-                              "\tlg_tcache_max:16,tcache:false,\n"
+                              "\tlg_tcache_max:16,tcache:false\r\n"
                               "tcache_nslots_large:0030");
     assert_int_equal(conf.narenas, 8);
     assert_int_equal(conf.lg_tcache_max, 16);
@@ -229,6 +229,9 @@ static void unreadable_file_is_refused(void **state) {
     struct conf conf;
     static char text[5000];
     assert_refused(conf_load_from("/dev/shm", NULL, &conf), EINVAL, "cannot be read");
+    assert_int_equal(symlink(path, path), 0);
+    assert_refused(conf_load_from(path, NULL, &conf), EINVAL, "cannot be read");
+    assert_int_equal(unlink(path), 0);
     memset(text, ' ', sizeof(text));
     write_file(text, sizeof(text));
     assert_refused(conf_load_from(path, NULL, &conf), EINVAL, "cannot be read");

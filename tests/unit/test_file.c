@@ -333,6 +333,9 @@ static void descriptor_is_out_of_the_way(void **state) {
     file_close(&file);
     assert_int_equal(file.fd, -1);
     file_close(&file);
+    assert_int_equal(open_here(&file), 0); /* what was there already is opened with O_NONBLOCK */
+    assert_int_equal(fcntl(file.fd, F_GETFL) & (O_NONBLOCK | O_ACCMODE), O_RDWR);
+    file_close(&file);
 }
 
 static int open_with_few_descriptors(void *arg) {
