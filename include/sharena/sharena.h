@@ -68,7 +68,7 @@ typedef struct sharena sharena_t;
 #define SHARENA_EXCL 0x02u         /* with SHARENA_CREATE: EEXIST where there is one */
 #define SHARENA_TRUNCATE 0x04u     /* begin anew: EBUSY while a process is attached */
 #define SHARENA_OPEN_ONLY 0x08u    /* it must exist: ENOENT otherwise */
-#define SHARENA_READONLY 0x10u     /* look only: no store, no lock, no slot; it must exist */
+#define SHARENA_READONLY 0x10u     /* look only: no store, no slot, no mutex; it must exist */
 #define SHARENA_REQUIRE_SYNC 0x20u /* MAP_SYNC on a DAX file, or EOPNOTSUPP */
 #define SHARENA_RECOVER 0x40u      /* also if it was in use when the machine went down; check it then */
 
@@ -111,7 +111,10 @@ SHARENA_API SHARENA_MUST_CHECK int sharena_open_fd(int fd, const struct sharena_
 
 /* Takes back one open. The last one flushes this process's caches, gives its slots back and unmaps.
  * No other thread may be using the heap then (threads that merely used it earlier may live on), and
- * every pointer into it is dead in this process. What was allocated stays in the file.
+ * every pointer into it is dead in this process. What was allocated stays in the file. Where other
+ * threads of the process used the heap and live on, its address range and process slot are given
+ * back when the last of them ends (it holds a robust mutex in the heap), so until then
+ * sharena_unlink() says EBUSY.
  * Returns 0, or EINVAL (not an attached heap). */
 SHARENA_API int sharena_close(sharena_t *heap);
 

@@ -34,7 +34,7 @@ int alloc_request(size_t size, int flags, struct request *request) {
     uint32_t arena = (uint32_t)flags >> 20;
     if ((flags & 0xfffff & ~FLAGS_KNOWN) != 0 || arena > ARENAS_MAX || lg_align > 46) {
         return error_set(EINVAL,
-                         "sharena: flags %#x are not an or of SHARENA_LG_ALIGN, SHARENA_ZERO, "
+                         "flags %#x are not an or of SHARENA_LG_ALIGN, SHARENA_ZERO, "
                          "SHARENA_ARENA and SHARENA_TCACHE_NONE",
                          (unsigned)flags);
     }
@@ -121,9 +121,11 @@ static enum source find_source(sharena_t *heap, struct thread_slot *self, const 
     return filled && suits(stack, plan->request->alignment) ? FROM_CACHE : FROM_OWNER;
 }
 
-static void clear_block(void *block, const struct request *request, uint64_t clear) {
-    if (request->zero) {
-        memset(block, 0, clear < request->size ? clear : request->size);
+/* Up to the real size: a later rallocx that zeroes goes on from there. */
+static void clear_block(void *block, const struct plan *plan, uint64_t clear) {
+    size_t bytes = sizeclass_bytes(plan->size_class);
+    if (plan->request->zero) {
+        memset(block, 0, clear < bytes ? clear : bytes);
     }
 }
 
@@ -142,7 +144,7 @@ static void *try_once(sharena_t *heap, struct thread_slot *self, const struct pl
         break;
     }
     if (block != NULL) {
-        clear_block(block, plan->request, clear);
+        clear_block(block, plan, clear);
     }
     return block;
 }
@@ -188,12 +190,12 @@ static int make_plan(sharena_t *heap, struct thread_slot *self, const struct req
                       .oblivious = attachment->conf.cache_oblivious && request->alignment <= 64};
     if (plan->size_class == SIZE_CLASSES_MAX) {
         return error_set(ENOMEM,
-                         "sharena: %zu bytes at a multiple of %zu are more than this heap can ever "
+                         "%zu bytes at a multiple of %zu are more than this heap can ever "
                          "have: make one with a higher capacity",
                          request->size, request->alignment);
     }
     if (request->arena > shared_get(&heap_pool(heap)->arenas_made)) {
-        return error_set(EINVAL, "sharena: there is no arena %u in this heap", request->arena - 1);
+        return error_set(EINVAL, "there is no arena %u in this heap", request->arena - 1);
     }
     if (request->arena != 0) {
         plan->arena = request->arena - 1;

@@ -130,8 +130,7 @@ SHARENA_API void sharena_free_sized(sharena_t *heap, void *ptr, size_t size) {
 SHARENA_API void *sharena_calloc(sharena_t *heap, size_t count, size_t size) {
     size_t bytes;
     if (__builtin_mul_overflow(count, size, &bytes)) {
-        return error_null(ENOMEM, "sharena: %zu x %zu bytes are more than can be counted", count,
-                          size);
+        return error_null(ENOMEM, "%zu x %zu bytes are more than can be counted", count, size);
     }
     if (bytes <= SMALL_BYTES_MAX) {
         void *block = sharena_malloc(heap, bytes);
@@ -149,7 +148,7 @@ SHARENA_API void *sharena_aligned_alloc(sharena_t *heap, size_t alignment, size_
     uint64_t capacity = superblock->total_bytes - superblock->data_offset;
     if (alignment == 0 || (alignment & (alignment - 1)) != 0 || alignment > capacity / 2) {
         return error_null(EINVAL,
-                          "sharena: alignment %zu is not a power of two up to half of the heap's "
+                          "alignment %zu is not a power of two up to half of the heap's "
                           "capacity",
                           alignment);
     }
@@ -213,12 +212,14 @@ SHARENA_API size_t sharena_xallocx(sharena_t *heap, void *ptr, size_t size, size
     if (self == NULL || alloc_request(size, flags, &request) != 0) {
         return old_bytes;
     }
-    const size_t tries[2] = {most, size};
-    for (int i = 0; i < 2; i++) {
-        uint32_t size_class = alloc_class_for(heap, tries[i], 1);
-        /* With extra, the class may be one that is not wholly within size + extra:
-         * jemalloc's too. */
-        if (size_class != SIZE_CLASSES_MAX && alloc_resize(heap, self, ptr, size_class)) {
+    uint32_t least_class = alloc_class_for(heap, size, 1);
+    uint64_t total = heap_superblock(heap)->total_bytes;
+    /* Downwards, so that a block that is in the range already stays if it cannot grow. The class of
+     * size + extra may be one that is not wholly within it: jemalloc's too. */
+    for (uint32_t size_class = sizeclass_of(most < total ? most : total);
+         least_class != SIZE_CLASSES_MAX && size_class >= least_class && size_class > 0;
+         size_class--) {
+        if (alloc_resize(heap, self, ptr, size_class)) {
             if (request.zero) {
                 clear_behind(ptr, old_bytes, sizeclass_bytes(size_class));
             }
@@ -292,7 +293,7 @@ SHARENA_API void sharena_free_batch(sharena_t *heap, size_t count, void **ptrs) 
 
 static int check_where(const sharena_t *heap, void *const *where) {
     if (where == NULL || !is_user_data(heap, where) || (uintptr_t)where % sizeof(void *) != 0) {
-        return error_set(EINVAL, "sharena: the pointer variable %p is not in the heap %p",
+        return error_set(EINVAL, "the pointer variable %p is not in the heap %p",
                          (const void *)where, (const void *)heap);
     }
     return 0;

@@ -409,7 +409,7 @@ int arena_bind(sharena_t *heap, struct thread_slot *self, uint32_t index) {
     }
     journal_commit(self);
     lock_release(heap, self, &pool->lock);
-    return error == 0 ? 0 : error_set(error, "sharena: there is no arena %u in this heap", index);
+    return error == 0 ? 0 : error_set(error, "there is no arena %u in this heap", index);
 }
 
 void arena_leave(sharena_t *heap, struct thread_slot *self) {

@@ -32,12 +32,12 @@ static int charge(sharena_t *heap, struct thread_slot *self, uint32_t first, uin
     }
     lock_release(heap, self, &heap_pool(heap)->lock);
     if (error != 0) {
-        return error_set(
-            ENOMEM,
-            "sharena: the limit of this heap is reached: %llu of %llu bytes are backed, "
-            "%llu more were needed: free blocks, or make a heap with a higher limit",
-            (unsigned long long)backed * PAGE_BYTES, (unsigned long long)limit_pages * PAGE_BYTES,
-            (unsigned long long)count * PAGE_BYTES);
+        return error_set(ENOMEM,
+                         "the limit of this heap is reached: %llu of %llu bytes are backed, "
+                         "%llu more were needed: free blocks, or make a heap with a higher limit",
+                         (unsigned long long)backed * PAGE_BYTES,
+                         (unsigned long long)limit_pages * PAGE_BYTES,
+                         (unsigned long long)count * PAGE_BYTES);
     }
     return 0;
 }
@@ -63,11 +63,10 @@ int backing_add(sharena_t *heap, struct thread_slot *self, uint32_t first, uint3
     uint64_t bytes = (uint64_t)count << LG_PAGE;
     if (mapping_back(heap, (uint64_t)first << LG_PAGE, bytes, 1) != 0) {
         discharge(heap, self);
-        return error_set(
-            ENOMEM,
-            "sharena: the file system has no room for %llu more bytes of this heap: free "
-            "space there, or free blocks here",
-            (unsigned long long)bytes);
+        return error_set(ENOMEM,
+                         "the file system has no room for %llu more bytes of this heap: free "
+                         "space there, or free blocks here",
+                         (unsigned long long)bytes);
     }
     return 0;
 }
@@ -99,7 +98,7 @@ int backing_add_metadata(sharena_t *heap, const void *from, const void *to) {
     uint64_t end = round_up(heap_offset(heap, to), PAGE_BYTES);
     if (mapping_back(heap, begin, end - begin, 0) != 0) {
         return error_set(ENOMEM,
-                         "sharena: the file system has no room for %llu bytes of metadata of this "
+                         "the file system has no room for %llu bytes of metadata of this "
                          "heap: free space there",
                          (unsigned long long)(end - begin));
     }

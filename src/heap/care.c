@@ -11,10 +11,11 @@
 #include "heap/heap.h"
 #include "heap/reap.h"
 #include "ipc/errors.h"
+#include "ipc/forking.h"
 
 SHARENA_API sharena_t *sharena_heap_of(const void *ptr) {
     const struct attachment *attachment = registry_find_address(ptr);
-    return attachment != NULL ? attachment->mapping.base : NULL;
+    return attachment != NULL && attachment->opens != 0 ? attachment->mapping.base : NULL;
 }
 
 SHARENA_API int sharena_contains(const sharena_t *heap, const void *ptr) {
@@ -27,10 +28,12 @@ SHARENA_API const char *sharena_errormsg(void) {
 
 SHARENA_API int sharena_reap(sharena_t *heap) {
     struct attachment *attachment = heap_attachment(heap);
-    if (attachment == NULL || attachment->mapping.is_readonly) {
+    forking_notice_child();
+    if (attachment == NULL || attachment->mapping.is_readonly ||
+        forking_register(attachment) != 0) {
         return 0;
     }
-    return heap_enter(heap) != NULL ? (int)reap_settled(attachment) : 0;
+    return (int)reap_settled(attachment);
 }
 
 SHARENA_API int sharena_purge(sharena_t *heap) {
@@ -48,7 +51,7 @@ SHARENA_API int sharena_sync(sharena_t *heap) {
         return errno;
     }
     if (msync(heap, attachment->mapping.total_bytes, MS_SYNC) != 0) {
-        return error_set(errno, "sharena: %s cannot be made durable: %s", attachment->file.title,
+        return error_set(errno, "%s cannot be made durable: %s", attachment->file.title,
                          strerror(errno));
     }
     return 0;

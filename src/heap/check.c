@@ -284,7 +284,7 @@ static int check_once(sharena_t *heap, struct thread_slot *self, struct sharena_
     void *marks = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (marks == MAP_FAILED) {
-        return error_set(ENOMEM, "sharena: no %llu bytes of private memory for a check",
+        return error_set(ENOMEM, "no %llu bytes of private memory for a check",
                          (unsigned long long)bytes);
     }
     uint32_t arenas = try_lock_heap(heap, self, bytes);
@@ -313,7 +313,7 @@ SHARENA_API int sharena_check(sharena_t *heap, struct sharena_report *given) {
         error = check_once(heap, self, report, &is_done);
     }
     if (error == 0 && report->findings != 0) {
-        error = error_set(EUCLEAN, "sharena: %llu broken rules in the heap %p, the first: %s",
+        error = error_set(EUCLEAN, "%llu broken rules in the heap %p, the first: %s",
                           (unsigned long long)report->findings, (void *)heap, report->messages[0]);
     }
     return error;

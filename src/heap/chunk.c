@@ -110,13 +110,19 @@ static void carve(sharena_t *heap, struct thread_slot *self, uint32_t span, uint
     journal_set(self, &self->hand.flags, 0u);
 }
 
+/* The first chunk from `chunk` on whose address is a multiple of `align` chunks. */
+static uint64_t align_chunk(const sharena_t *heap, uint64_t chunk, uint32_t align) {
+    uint64_t base = (uint64_t)(uintptr_t)heap >> LG_CHUNK;
+    return round_up(base + chunk, align) - base;
+}
+
 static int take_free(sharena_t *heap, struct thread_slot *self, enum chunk_state state,
                      uint32_t count, uint32_t align) {
     uint32_t span = tree_fit(pool_tree(heap, state), count + align - 1);
     if (span == 0) {
         return 0;
     }
-    carve(heap, self, span, (uint32_t)round_up(span, align), count);
+    carve(heap, self, span, (uint32_t)align_chunk(heap, span, align), count);
     return 1;
 }
 
@@ -159,7 +165,7 @@ static enum take_result take_new(sharena_t *heap, struct thread_slot *self, uint
     struct heap_state *state = heap_state(heap);
     uint64_t limit = heap_superblock(heap)->limit_bytes / PAGE_BYTES;
     uint32_t end = end_chunk(heap);
-    uint64_t start = round_up(end, align);
+    uint64_t start = align_chunk(heap, end, align);
     uint64_t new_end = start + count;
     if (new_end > heap_superblock(heap)->total_bytes >> LG_CHUNK) {
         return NO_CAPACITY;
@@ -176,15 +182,15 @@ static enum take_result take_new(sharena_t *heap, struct thread_slot *self, uint
                 (new_end << LG_CHUNK) - heap_superblock(heap)->data_offset);
     journal_set(self, &state->backed_pages, backed);
     pool_insert_free(heap, self, end, (uint32_t)new_end - end, 0);
-    int taken = take_free(heap, self, CHUNK_FREE_CLEAN, count, align);
-    CHECK(taken);
+    uint32_t span = shared_get(&heap_chunk(heap, (uint32_t)new_end - 1)->first);
+    carve(heap, self, span, (uint32_t)start, count); /* it may have joined one in front */
     return TAKEN;
 }
 
 static int refuse(const sharena_t *heap, enum take_result why, uint32_t count) {
     const struct superblock *superblock = heap_superblock(heap);
     return error_set(ENOMEM,
-                     "sharena: no %llu bytes in one piece: the heap's %s of %llu bytes is reached: "
+                     "no %llu bytes in one piece: the heap's %s of %llu bytes is reached: "
                      "free blocks, or "
                      "make a heap with a higher one",
                      (unsigned long long)count << LG_CHUNK, why == NO_LIMIT ? "limit" : "capacity",
@@ -216,7 +222,7 @@ int pool_take(sharena_t *heap, struct thread_slot *self, uint32_t count, uint32_
         if (result != NEEDS_METADATA) {
             return refuse(heap, result, count);
         }
-        prepared = (uint32_t)round_up(end, align) + count;
+        prepared = (uint32_t)align_chunk(heap, end, align) + count;
         int error = back_metadata(heap, end, prepared);
         if (error != 0) {
             return error;

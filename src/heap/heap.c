@@ -21,6 +21,7 @@
 #include <stddef.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "heap/arena.h"
@@ -96,8 +97,7 @@ static int init_once(void) {
 static int wish_for(const struct sharena_options *options, struct superblock_wish *wish) {
     uint64_t capacity = options->capacity_bytes != 0 ? options->capacity_bytes : CAPACITY_DEFAULT;
     if (capacity > CAPACITY_MAX) {
-        return error_set(EINVAL,
-                         "sharena: capacity_bytes %llu is more than a heap can have: at most %llu",
+        return error_set(EINVAL, "capacity_bytes %llu is more than a heap can have: at most %llu",
                          (unsigned long long)capacity, (unsigned long long)CAPACITY_MAX);
     }
     uint64_t total = round_up(capacity, CHUNK_BYTES);
@@ -126,7 +126,7 @@ static int init_metadata(sharena_t *heap) {
     uint64_t processes = PROCESSES_OFFSET + PROCESSES_MAX * sizeof(struct process_slot);
     if (mapping_back(heap, 0, processes, 0) != 0 ||
         mapping_back(heap, POOL_OFFSET, ARENAS_OFFSET - POOL_OFFSET, 0) != 0) {
-        return error_set(ENOMEM, "sharena: the file system is full: no room for an empty heap (700 "
+        return error_set(ENOMEM, "the file system is full: no room for an empty heap (700 "
                                  "KiB): free space there");
     }
     state->data_begin = (uint64_t)(uintptr_t)heap + superblock->data_offset;
@@ -192,7 +192,7 @@ static int recover_cold(struct attachment *attachment, uint32_t flags) {
     if (memcmp(boot_id, heap_state(heap)->boot_id, 16) != 0 && (flags & SHARENA_RECOVER) == 0) {
         return error_set(
             EUCLEAN,
-            "sharena: %s was in use when its machine went down, or was copied while in "
+            "%s was in use when its machine went down, or was copied while in "
             "use: it may be torn. Open it with SHARENA_RECOVER, then sharena_check() it",
             attachment->file.title);
     }
@@ -233,31 +233,31 @@ static int attach_file(struct attachment *attachment, const struct sharena_optio
         return error;
     }
     if (state == FILE_HEAP && (flags & SHARENA_EXCL) != 0) {
-        return error_set(EEXIST, "sharena: %s is a heap already; SHARENA_EXCL demands a new one",
+        return error_set(EEXIST, "%s is a heap already; SHARENA_EXCL demands a new one",
                          attachment->file.title);
     }
     if (state == FILE_HEAP && (flags & SHARENA_TRUNCATE) == 0) {
         return attach_old(attachment, &superblock, flags);
     }
-    if (state == FILE_HEAP && token_any_held(&attachment->file)) {
-        return error_set(EBUSY,
-                         "sharena: %s is in use: SHARENA_TRUNCATE must wait until all close it",
+    if (state == FILE_HEAP && token_anyone_attached(&attachment->file)) {
+        return error_set(EBUSY, "%s is in use: SHARENA_TRUNCATE must wait until all close it",
                          attachment->file.title);
     }
     if ((flags & (SHARENA_OPEN_ONLY | SHARENA_READONLY)) != 0) {
-        return error_set(EUCLEAN, "sharena: %s is not a heap: %s", attachment->file.title,
+        return error_set(EUCLEAN, "%s is not a heap: %s", attachment->file.title,
                          state == FILE_EMPTY ? "it is empty" : "its creation was never finished");
     }
     return create(attachment, options);
 }
 
 static int join_processes(struct attachment *attachment) {
-    if (attachment->mapping.is_readonly) {
-        return 0;
-    }
-    int error = slot_register_process(attachment);
+    int readonly = attachment->mapping.is_readonly;
+    int error = readonly ? token_take_reader(&attachment->file, &attachment->token)
+                         : slot_register_process(attachment);
     if (error != 0) {
         mapping_unmake(&attachment->mapping);
+    }
+    if (error != 0 || readonly) {
         return error;
     }
     struct heap_state *state = heap_state(attachment->mapping.base);
@@ -266,8 +266,17 @@ static int join_processes(struct attachment *attachment) {
     return 0;
 }
 
-/* The file is open and not attached yet in this process. */
-static int attach(struct attachment *attachment, const struct sharena_options *options) {
+/* This open made the file, and no heap came of it: nothing is left, unless another open was faster. Under
+ * the open lock; who waits for it sees that the name is gone, and begins anew. */
+static void discard_made(const struct heap_file *file) {
+    struct stat status;
+    if (file_is_linked(file) && fstat(file->fd, &status) == 0 && status.st_size == 0) {
+        (void)unlink(file->name);
+    }
+}
+
+/* The file is open and not attached yet in this process. `made`: this open made it. */
+static int attach(struct attachment *attachment, const struct sharena_options *options, int made) {
     int lock = file_lock_open(&attachment->file);
     if (lock < 0) {
         return errno;
@@ -276,6 +285,9 @@ static int attach(struct attachment *attachment, const struct sharena_options *o
     if (error == 0) {
         error = join_processes(attachment);
     }
+    if (error != 0 && made) {
+        discard_made(&attachment->file);
+    }
     file_unlock_open(lock);
     return error;
 }
@@ -283,22 +295,22 @@ static int attach(struct attachment *attachment, const struct sharena_options *o
 /* The heap is attached already: one more open of it. */
 static int open_again(struct attachment *attachment, uint32_t flags) {
     if ((flags & SHARENA_EXCL) != 0) {
-        return error_set(EEXIST, "sharena: %s is a heap already; SHARENA_EXCL demands a new one",
+        return error_set(EEXIST, "%s is a heap already; SHARENA_EXCL demands a new one",
                          attachment->file.title);
     }
     if ((flags & SHARENA_TRUNCATE) != 0) {
-        return error_set(EBUSY, "sharena: %s is in use by this very process; close it first",
+        return error_set(EBUSY, "%s is in use by this very process; close it first",
                          attachment->file.title);
     }
     if (((flags & SHARENA_READONLY) != 0) != attachment->mapping.is_readonly) {
         return error_set(EINVAL,
-                         "sharena: %s is attached %s in this process, and cannot be attached in "
+                         "%s is attached %s in this process, and cannot be attached in "
                          "another way at the same time",
                          attachment->file.title,
                          attachment->mapping.is_readonly ? "read-only" : "for writing");
     }
     if ((flags & SHARENA_REQUIRE_SYNC) != 0 && !attachment->mapping.is_sync) {
-        return error_set(EOPNOTSUPP, "sharena: %s is attached without MAP_SYNC in this process",
+        return error_set(EOPNOTSUPP, "%s is attached without MAP_SYNC in this process",
                          attachment->file.title);
     }
     attachment->opens++;
@@ -307,7 +319,7 @@ static int open_again(struct attachment *attachment, uint32_t flags) {
 
 /* `file` becomes the attachment's, or is closed. */
 static int open_file(struct heap_file *file, const struct sharena_options *options,
-                     const struct conf *conf, sharena_t **heap) {
+                     const struct conf *conf, int made, sharena_t **heap) {
     registry_lock();
     int error = 0;
     struct attachment *attachment = registry_find_file(file);
@@ -315,13 +327,13 @@ static int open_file(struct heap_file *file, const struct sharena_options *optio
         error = open_again(attachment, options->flags);
         file_close(file);
     } else if ((attachment = registry_reserve()) == NULL) {
-        error = error_set(EMFILE, "sharena: %u heaps are attached to this process; close one first",
-                          HEAPS_MAX);
+        error =
+            error_set(EMFILE, "%u heaps are attached to this process; close one first", HEAPS_MAX);
         file_close(file);
     } else {
         attachment->file = *file;
         attachment->conf = *conf;
-        error = attach(attachment, options);
+        error = attach(attachment, options, made);
         if (error == 0) {
             attachment->opens = 1;
             registry_publish(attachment);
@@ -341,16 +353,15 @@ static int open_file(struct heap_file *file, const struct sharena_options *optio
 static int check_options(const struct sharena_options *options) {
     uint32_t flags = options->flags;
     if ((flags & ~ALL_FLAGS) != 0) {
-        return error_set(EINVAL, "sharena: unknown bits %#x in options.flags", flags & ~ALL_FLAGS);
+        return error_set(EINVAL, "unknown bits %#x in options.flags", flags & ~ALL_FLAGS);
     }
     if ((flags & (SHARENA_READONLY | SHARENA_OPEN_ONLY)) != 0 &&
         (flags & (SHARENA_CREATE | SHARENA_EXCL | SHARENA_TRUNCATE)) != 0) {
-        return error_set(EINVAL, "sharena: SHARENA_READONLY and SHARENA_OPEN_ONLY do not go with "
+        return error_set(EINVAL, "SHARENA_READONLY and SHARENA_OPEN_ONLY do not go with "
                                  "SHARENA_CREATE, SHARENA_EXCL or SHARENA_TRUNCATE");
     }
     if ((options->mode & ~0777u) != 0) {
-        return error_set(EINVAL, "sharena: options.mode 0%o has more than permission bits",
-                         options->mode);
+        return error_set(EINVAL, "options.mode 0%o has more than permission bits", options->mode);
     }
     return 0;
 }
@@ -358,7 +369,7 @@ static int check_options(const struct sharena_options *options) {
 static int prepare_open(const struct sharena_options *given, struct sharena_options *options,
                         struct conf *conf, sharena_t **heap) {
     if (heap == NULL) {
-        return error_set(EINVAL, "sharena: the heap argument of sharena_open() is NULL");
+        return error_set(EINVAL, "the heap argument of sharena_open() is NULL");
     }
     *heap = NULL;
     *options = given != NULL ? *given : (struct sharena_options){0};
@@ -375,7 +386,7 @@ SHARENA_API int sharena_open(const char *path, const struct sharena_options *giv
     struct conf conf;
     int error = prepare_open(given, &options, &conf, heap);
     if (error == 0 && (path == NULL || path[0] == '\0')) {
-        error = error_set(EINVAL, "sharena: the path argument of sharena_open() is empty");
+        error = error_set(EINVAL, "the path argument of sharena_open() is empty");
     }
     while (error == 0) {
         struct heap_file file;
@@ -386,13 +397,10 @@ SHARENA_API int sharena_open(const char *path, const struct sharena_options *giv
         if (error != 0) {
             break;
         }
-        error = open_file(&file, &options, &conf, heap);
-        if (error == 0 && made && !file_is_linked(&heap_attachment(*heap)->file)) {
+        error = open_file(&file, &options, &conf, made, heap);
+        if (error == 0 && !file_is_linked(&heap_attachment(*heap)->file)) {
             error = sharena_close(*heap); /* unlinked between open and lock: once more */
             continue;
-        }
-        if (error != 0 && made) {
-            (void)unlink(path);
         }
         break;
     }
@@ -407,7 +415,7 @@ SHARENA_API int sharena_open_fd(int fd, const struct sharena_options *given, sha
     if (error == 0) {
         error = file_open_fd(fd, (options.flags & SHARENA_READONLY) != 0, &file);
     }
-    return error == 0 ? open_file(&file, &options, &conf, heap) : error;
+    return error == 0 ? open_file(&file, &options, &conf, 0, heap) : error;
 }
 
 /* ---- close ---- */
@@ -426,6 +434,7 @@ static void detach(struct attachment *attachment) {
         }
     }
     registry_remove(attachment);
+    token_release(&attachment->token);
     mapping_unmake(&attachment->mapping);
     if (lock >= 0) {
         file_unlock_open(lock);
@@ -437,11 +446,11 @@ static void detach(struct attachment *attachment) {
 static void leave(struct attachment *attachment, struct thread_slot *slot) {
     reap_empty(attachment->mapping.base, slot);
     slot_give_back(slot);
-    __atomic_fetch_sub(&attachment->threads, 1, __ATOMIC_SEQ_CST);
+    __atomic_fetch_sub(&attachment->threads, 1, __ATOMIC_RELAXED);
 }
 
 static void detach_if_unused(struct attachment *attachment) {
-    if (attachment->opens == 0 && __atomic_load_n(&attachment->threads, __ATOMIC_SEQ_CST) == 0) {
+    if (attachment->opens == 0 && __atomic_load_n(&attachment->threads, __ATOMIC_RELAXED) == 0) {
         detach(attachment);
     }
 }
@@ -449,14 +458,11 @@ static void detach_if_unused(struct attachment *attachment) {
 static void at_thread_exit(sharena_t *heap, struct thread_slot *slot) {
     struct attachment *attachment = registry_find(heap);
     if (attachment != NULL) {
+        registry_lock(); /* sharena_close() visits the slots of threads that have not ended */
         leave(attachment, slot);
-        if (__atomic_load_n(&attachment->opens, __ATOMIC_SEQ_CST) == 0) {
-            registry_lock();
-            if (registry_find(heap) == attachment) {
-                detach_if_unused(attachment);
-            }
-            registry_unlock();
-        }
+        thread_forget_heap(heap);
+        detach_if_unused(attachment);
+        registry_unlock();
     }
 }
 
@@ -473,10 +479,9 @@ SHARENA_API int sharena_close(sharena_t *heap) {
     struct attachment *attachment = registry_find(heap);
     if (attachment == NULL || attachment->opens == 0) {
         registry_unlock();
-        return error_set(EINVAL, "sharena: %p is not an attached heap", (void *)heap);
+        return error_set(EINVAL, "%p is not an attached heap", (void *)heap);
     }
-    __atomic_fetch_sub(&attachment->opens, 1, __ATOMIC_SEQ_CST);
-    if (attachment->opens == 0) {
+    if (--attachment->opens == 0) {
         struct thread_slot *slot = thread_find_slot(heap);
         if (slot != NULL) {
             leave(attachment, slot);
@@ -496,7 +501,7 @@ SHARENA_API int sharena_unlink(const char *path) {
     int made;
     int error = init_once();
     if (error == 0 && path == NULL) {
-        error = error_set(EINVAL, "sharena: the path argument of sharena_unlink() is NULL");
+        error = error_set(EINVAL, "the path argument of sharena_unlink() is NULL");
     }
     if (error == 0) {
         error = file_open_path(path, 0, 0, 0, 0, &file, &made);
@@ -506,12 +511,14 @@ SHARENA_API int sharena_unlink(const char *path) {
     }
     int lock = file_lock_open(&file);
     error = lock < 0 ? errno : superblock_read(&file, &state, &superblock);
-    if (error == 0 && state == FILE_HEAP && token_any_held(&file)) {
-        error = error_set(EBUSY, "sharena: %s is in use: it can be removed when all have closed it",
-                          path);
+    if (error == 0 && state == FILE_EMPTY) {
+        error = error_set(EUCLEAN, "%s is not a heap: it is empty", path);
+    }
+    if (error == 0 && state == FILE_HEAP && token_anyone_attached(&file)) {
+        error = error_set(EBUSY, "%s is in use: it can be removed when all have closed it", path);
     }
     if (error == 0 && unlink(path) != 0) {
-        error = error_set(errno, "sharena: cannot remove %s: %s", path, strerror(errno));
+        error = error_set(errno, "cannot remove %s: %s", path, strerror(errno));
     }
     if (lock >= 0) {
         file_unlock_open(lock);
@@ -524,8 +531,8 @@ SHARENA_API int sharena_unlink(const char *path) {
 
 struct attachment *heap_attachment(const sharena_t *heap) {
     struct attachment *attachment = registry_find(heap);
-    if (attachment == NULL) {
-        return error_null(EINVAL, "sharena: %p is not an attached heap", (const void *)heap);
+    if (attachment == NULL || attachment->opens == 0) {
+        return error_null(EINVAL, "%p is not an attached heap", (const void *)heap);
     }
     return attachment;
 }
@@ -544,7 +551,7 @@ static COLD struct thread_slot *attach_thread(sharena_t *heap) {
         return NULL;
     }
     if (attachment->mapping.is_readonly) {
-        return error_null(EROFS, "sharena: %s is attached read-only", attachment->file.title);
+        return error_null(EROFS, "%s is attached read-only", attachment->file.title);
     }
     int error = forking_register(attachment);
     if (error != 0) {
@@ -574,10 +581,11 @@ struct thread_slot *heap_enter(sharena_t *heap) {
     if (slot == NULL && (slot = attach_thread(heap)) == NULL) {
         return NULL;
     }
-    struct attachment *attachment = registry_find(heap);
-    if (attachment != NULL) {
-        reap_if_wanted(attachment);
+    struct attachment *attachment = heap_attachment(heap);
+    if (attachment == NULL) {
+        return NULL;
     }
+    reap_if_wanted(attachment);
     thread_record->hint_tcache = slot_tcache(slot);
     thread_record->hint_heap = heap;
     return slot;

@@ -36,11 +36,10 @@ void roots_init_locks(sharena_t *heap) {
 static int check_name(const char *name) {
     size_t length = name != NULL ? strnlen(name, SHARENA_ROOT_NAME_MAX + 1) : 0;
     if (length == 0) {
-        return error_set(EINVAL, "sharena: the name of a root is empty");
+        return error_set(EINVAL, "the name of a root is empty");
     }
     if (length > SHARENA_ROOT_NAME_MAX) {
-        return error_set(ENAMETOOLONG,
-                         "sharena: the name of a root has more than %d bytes: %.20s...",
+        return error_set(ENAMETOOLONG, "the name of a root has more than %d bytes: %.20s...",
                          SHARENA_ROOT_NAME_MAX, name);
     }
     return 0;
@@ -80,7 +79,7 @@ static void name_entry(struct thread_slot *self, struct root_table *table, struc
 
 static int no_room(void) {
     return error_set(ENOSPC,
-                     "sharena: all %d roots of the heap are in use: remove one with "
+                     "all %d roots of the heap are in use: remove one with "
                      "sharena_root_set(heap, name, NULL)",
                      SHARENA_ROOTS_MAX);
 }
@@ -90,8 +89,7 @@ static int set(struct thread_slot *self, struct root_table *table, const char *n
     struct root *unused;
     struct root *root = find(table, name, &unused);
     if (root != NULL && shared_get(&root->state) == ROOT_MAKING) {
-        return error_set(EBUSY, "sharena: the root %s is being made by sharena_root_create()",
-                         name);
+        return error_set(EBUSY, "the root %s is being made by sharena_root_create()", name);
     }
     if (ptr == NULL) {
         if (root != NULL) {
@@ -117,9 +115,8 @@ SHARENA_API int sharena_root_set(sharena_t *heap, const char *name, void *ptr) {
     }
     int error = check_name(name);
     if (error == 0 && ptr != NULL && !is_user_data(heap, ptr)) {
-        error =
-            error_set(EINVAL, "sharena: the root %s cannot name %p, which is not in the heap %p",
-                      name, ptr, (void *)heap);
+        error = error_set(EINVAL, "the root %s cannot name %p, which is not in the heap %p", name,
+                          ptr, (void *)heap);
     }
     if (error == 0) {
         struct root_table *table = heap_roots(heap);
@@ -157,8 +154,7 @@ SHARENA_API void *sharena_root_get(sharena_t *heap, const char *name) {
     if (self != NULL) {
         lock_release(heap, self, &table->lock);
     }
-    return object != NULL ? object
-                          : error_null(ENOENT, "sharena: there is no root %s in this heap", name);
+    return object != NULL ? object : error_null(ENOENT, "there is no root %s in this heap", name);
 }
 
 /* ---- make exactly once ---- */
@@ -216,7 +212,7 @@ static int make(sharena_t *heap, struct thread_slot *self, struct root *root,
         memset(block, 0, maker->size);
         error = maker->init != NULL ? maker->init(block, maker->arg) : 0;
         if (error != 0) {
-            error = error_set(error, "sharena: the init function of a root returned %d", error);
+            error = error_set(error, "the init function of a root returned %d", error);
             alloc_free_from(heap, self, block_of(root));
         }
     }
@@ -247,8 +243,7 @@ SHARENA_API void *sharena_root_create(sharena_t *heap, const char *name, size_t 
             return NULL;
         }
         if (lock_is_held(self, &root->lock)) {
-            return error_null(EDEADLK, "sharena: the root %s is created by its own init function",
-                              name);
+            return error_null(EDEADLK, "the root %s is created by its own init function", name);
         }
         lock_acquire(heap, self, &root->lock);
         uint32_t state;

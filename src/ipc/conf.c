@@ -252,12 +252,15 @@ static void verify_whole(struct parse *parse) {
     }
 }
 
+static void write_error(const char *text) {
+    ssize_t written = write(STDERR_FILENO, text, strlen(text));
+    (void)written; /* there is nobody else to tell */
+}
+
 static void abort_on_error(void) {
-    static const char prefix[] = "sharena: ";
-    ssize_t written = write(STDERR_FILENO, prefix, sizeof(prefix) - 1);
-    written = write(STDERR_FILENO, error_message(), strlen(error_message()));
-    written = write(STDERR_FILENO, "\n", 1);
-    (void)written;
+    write_error("sharena: ");
+    write_error(error_message());
+    write_error("\n");
     abort();
 }
 

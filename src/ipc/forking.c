@@ -34,21 +34,38 @@ int forking_register(struct attachment *attachment) {
 
 /* A heap that cannot be registered now (no descriptor left, table full) is registered, or refused
  * with the reason, when it is first used. */
-static void become_process(void) {
-    thread_after_fork();
-    registry_after_fork_child();
+static void join_heap(struct attachment *attachment) {
+    attachment->token.page = NULL;
+    attachment->threads = 0;
+    attachment->reap_wanted = 0;
+    int error = attachment->mapping.is_readonly
+                    ? token_take_reader(&attachment->file, &attachment->token)
+                    : forking_register(attachment);
+    (void)error;
+}
+
+/* A heap that the parent closed, and that lingers for threads that are not in this child. */
+static void drop_heap(struct attachment *attachment) {
+    registry_remove(attachment);
+    mapping_unmake(&attachment->mapping);
+    file_close(&attachment->file);
+}
+
+static void join_all(void) {
     for (uint32_t i = 0; i < HEAPS_MAX; i++) {
         struct attachment *attachment = registry_entry(i);
-        if (attachment != NULL) {
-            attachment->token.page = NULL;
-            attachment->threads = 0;
-            attachment->reap_wanted = 0;
-            if (!attachment->mapping.is_readonly) {
-                int error = forking_register(attachment);
-                (void)error;
-            }
+        if (attachment != NULL && attachment->opens == 0) {
+            drop_heap(attachment);
+        } else if (attachment != NULL) {
+            join_heap(attachment);
         }
     }
+}
+
+static void after_fork_child(void) {
+    thread_after_fork();
+    registry_after_fork_child();
+    join_all();
 }
 
 static void before_fork(void) {
@@ -62,12 +79,14 @@ static void after_fork_parent(void) {
 }
 
 int forking_init(void) {
-    int error = pthread_atfork(before_fork, after_fork_parent, become_process);
-    return error == 0 ? 0 : error_set(error, "sharena: pthread_atfork failed: no memory");
+    int error = pthread_atfork(before_fork, after_fork_parent, after_fork_child);
+    return error == 0 ? 0 : error_set(error, "pthread_atfork failed: no memory");
 }
 
 void forking_notice_child(void) {
     if (UNLIKELY(thread_process_is_new())) {
-        become_process();
+        thread_after_fork();
+        registry_after_bare_fork();
+        join_all();
     }
 }

@@ -127,13 +127,16 @@ void registry_after_fork_parent(void) {
     registry_unlock();
 }
 
-/* In a child that ran no prepare handler, another thread may have held these locks when the memory
- * was copied. after_fork_child releases liburcu's whether held or not; it also restores a signal
- * mask that in this case is not ours, so the mask is kept. */
 void registry_after_fork_child(void) {
+    urcu_bp_after_fork_child(); /* releases its locks, and the signal mask that it had set */
+    (void)pthread_mutex_init(&mutex, NULL);
+}
+
+/* Another thread may have held these locks when the memory was copied: they are released whether held
+ * or not. The signal mask that liburcu restores is of no fork of ours, so ours is kept. */
+void registry_after_bare_fork(void) {
     sigset_t mask;
     (void)pthread_sigmask(SIG_SETMASK, NULL, &mask);
-    urcu_bp_after_fork_child();
+    registry_after_fork_child();
     (void)pthread_sigmask(SIG_SETMASK, &mask, NULL);
-    (void)pthread_mutex_init(&mutex, NULL);
 }

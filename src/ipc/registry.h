@@ -46,10 +46,11 @@ struct attachment *registry_entry(uint32_t index);
 void registry_lock(void);
 void registry_unlock(void);
 
-/* For the fork handlers: prepare takes lock and liburcu's, the others give them back. The child's
- * is also right in a child that was made without handlers. */
+/* For the fork handlers: prepare takes lock and liburcu's, the others give them back. The last one is
+ * for a child that was made without handlers. */
 void registry_before_fork(void);
 void registry_after_fork_parent(void);
 void registry_after_fork_child(void);
+void registry_after_bare_fork(void);
 
 #endif

@@ -44,6 +44,10 @@ int slot_register_process(struct attachment *attachment) {
         return error;
     }
     struct process_slot *process = heap_process(attachment->mapping.base, attachment->token.slot);
+    if (shared_get(&process->state) == SLOT_USED) { /* died without giving it back */
+        struct heap_state *state = heap_state(attachment->mapping.base);
+        __atomic_fetch_add(&state->reaped_processes.value_, 1, __ATOMIC_RELAXED);
+    }
     attachment->process_generation = shared_get(&process->generation) + 1;
     shared_store(&process->generation,
                  attachment->process_generation); /* threads of old are dead */
@@ -68,18 +72,16 @@ static int grow_slots(sharena_t *heap) {
     uint32_t high = shared_get(&heap_state(heap)->threads_high);
     do {
         if (high >= THREADS_MAX) {
-            (void)error_null(
-                EUSERS,
-                "sharena: all %u thread slots of the heap are in use by living threads: "
-                "end some, or let fewer threads use the heap",
-                THREADS_MAX);
+            (void)error_null(EUSERS,
+                             "all %u thread slots of the heap are in use by living threads: "
+                             "end some, or let fewer threads use the heap",
+                             THREADS_MAX);
             return -1;
         }
         struct thread_slot *slot = heap_thread(heap, high);
         if (mapping_back(heap, heap_offset(heap, slot), THREAD_SLOT_BYTES, 0) != 0) {
-            (void)error_null(ENOMEM,
-                             "sharena: the file system is full: no room for the cache of one "
-                             "more thread (64 KiB): free space, or raise the limit");
+            (void)error_null(ENOMEM, "the file system is full: no room for the cache of one "
+                                     "more thread (64 KiB): free space, or raise the limit");
             return -1;
         }
     } while (!__atomic_compare_exchange_n(&heap_state(heap)->threads_high.value_, &high, high + 1,
@@ -152,9 +154,8 @@ struct thread_slot *slot_take(struct attachment *attachment) {
     uint32_t tid = (uint32_t)syscall(SYS_gettid);
     if (robust_mutex_tid(&slot->token) != tid) {
         (void)pthread_mutex_unlock(&slot->token);
-        return error_null(EPERM,
-                          "sharena: libc has a false thread id in this process: it was made by a "
-                          "raw clone or fork system call; use fork() or _Fork()");
+        return error_null(EPERM, "libc has a false thread id in this process: it was made by a "
+                                 "raw clone or fork system call; use fork() or _Fork()");
     }
     own(attachment, slot);
     shared_store(&slot->generation, shared_get(&slot->generation) + 1);

@@ -36,20 +36,18 @@ static pthread_key_t exit_key;
 
 static int add_block(void) {
     if (block_count == BLOCKS_MAX) {
-        return error_set(EAGAIN, "sharena: more than %u threads of one process use heaps",
+        return error_set(EAGAIN, "more than %u threads of one process use heaps",
                          BLOCKS_MAX * BLOCK_RECORDS);
     }
     void *memory =
         mmap(NULL, BLOCK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) {
-        return error_set(ENOMEM, "sharena: no memory for the records of %u more threads",
-                         BLOCK_RECORDS);
+        return error_set(ENOMEM, "no memory for the records of %u more threads", BLOCK_RECORDS);
     }
     if (madvise(memory, BLOCK_BYTES, MADV_WIPEONFORK) != 0) {
         int error = errno;
         (void)munmap(memory, BLOCK_BYTES);
-        return error_set(error,
-                         "sharena: the kernel refuses MADV_WIPEONFORK: Linux 5.14 is needed");
+        return error_set(error, "the kernel refuses MADV_WIPEONFORK: Linux 5.14 is needed");
     }
     blocks[block_count++] = memory;
     return 0;
@@ -97,7 +95,6 @@ static void at_thread_exit(void *value) {
         struct thread_slot *slot = record->heaps[i].slot;
         if (heap != NULL) {
             thread_exit_hook(heap, slot);
-            thread_forget_heap(heap);
         }
     }
     thread_record = &none;
@@ -107,8 +104,7 @@ static void at_thread_exit(void *value) {
 int thread_init(void) {
     int error = pthread_key_create(&exit_key, at_thread_exit);
     if (error != 0) {
-        return error_set(error,
-                         "sharena: pthread_key_create failed: too many keys in this process");
+        return error_set(error, "pthread_key_create failed: too many keys in this process");
     }
     if ((error = add_block()) == 0) {
         blocks[0]->process_is_known = 1;
@@ -136,17 +132,18 @@ int thread_add_slot(sharena_t *heap, struct thread_slot *slot) {
     }
     int error = pthread_setspecific(exit_key, record);
     if (error != 0) {
-        return error_set(error, "sharena: pthread_setspecific failed: no memory");
+        return error_set(error, "pthread_setspecific failed: no memory");
     }
     thread_record = record;
     record->is_alive = 1;
     for (uint32_t i = 0; i < HEAPS_MAX; i++) {
         if (record->heaps[i].heap == NULL) {
-            record->heaps[i] = (struct thread_heap){heap, slot};
+            record->heaps[i].slot = slot;
+            __atomic_store_n(&record->heaps[i].heap, heap, __ATOMIC_RELEASE);
             return 0;
         }
     }
-    return error_set(EMFILE, "sharena: this thread already uses %u heaps", HEAPS_MAX);
+    return error_set(EMFILE, "this thread already uses %u heaps", HEAPS_MAX);
 }
 
 void thread_forget_heap(const sharena_t *heap) {
@@ -161,17 +158,26 @@ void thread_forget_heap(const sharena_t *heap) {
     }
 }
 
+static void visit_record(const sharena_t *heap, const struct thread_record *record,
+                         void (*visit)(struct thread_slot *slot)) {
+    for (uint32_t i = 0; i < HEAPS_MAX; i++) {
+        if (__atomic_load_n(&record->heaps[i].heap, __ATOMIC_ACQUIRE) == heap) {
+            visit(record->heaps[i].slot);
+        }
+    }
+}
+
 void thread_visit_others(const sharena_t *heap, void (*visit)(struct thread_slot *slot)) {
+    CHECK(pthread_mutex_lock(&records_mutex) == 0);
     for (uint32_t i = 0; i < block_count; i++) {
         for (uint32_t j = 0; j < BLOCK_RECORDS; j++) {
             const struct thread_record *record = &blocks[i]->records[j];
-            for (uint32_t k = 0; used[i][j] && record != thread_record && k < HEAPS_MAX; k++) {
-                if (record->heaps[k].heap == heap) {
-                    visit(record->heaps[k].slot);
-                }
+            if (used[i][j] && record != thread_record) {
+                visit_record(heap, record, visit);
             }
         }
     }
+    CHECK(pthread_mutex_unlock(&records_mutex) == 0);
 }
 
 int thread_process_is_new(void) {

@@ -39,10 +39,12 @@ int thread_add_slot(sharena_t *heap, struct thread_slot *slot) __attribute__((wa
 /* Forgets the heap in the calling thread's record. */
 void thread_forget_heap(const sharena_t *heap);
 
-/* Calls visit for every slot of the heap that another thread of this process has. */
+/* Calls visit for every slot of the heap that another thread of this process has. The caller keeps
+ * those threads from ending meanwhile (registry lock). */
 void thread_visit_others(const sharena_t *heap, void (*visit)(struct thread_slot *slot));
 
-/* What is done with each of a thread's slots when it ends; set once by the heap layer. */
+/* What is done with each of a thread's slots when it ends: gives it back, and calls
+ * thread_forget_heap(). Set once by the heap layer. */
 extern void (*thread_exit_hook)(sharena_t *heap, struct thread_slot *slot);
 
 /* 1 in a process whose memory was copied by a fork of any kind, until thread_after_fork ran. */

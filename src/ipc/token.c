@@ -19,27 +19,26 @@
 #include "ipc/check.h"
 #include "ipc/errors.h"
 
-static struct flock lock_of(uint32_t first, uint32_t count) {
-    return (struct flock){.l_type = F_WRLCK,
-                          .l_whence = SEEK_SET,
-                          .l_start = TOKEN_BYTE_FIRST + first,
-                          .l_len = count};
+static struct flock lock_of(short type, uint32_t first, uint32_t count) {
+    return (struct flock){
+        .l_type = type, .l_whence = SEEK_SET, .l_start = TOKEN_BYTE_FIRST + first, .l_len = count};
+}
+
+static int set_lock(int fd, struct flock lock) {
+    int result;
+    do {
+        result = fcntl(fd, F_OFD_SETLK, &lock);
+    } while (result != 0 && errno == EINTR);
+    return result == 0 ? 0 : errno;
 }
 
 /* Locks the byte of the first free slot, beginning at `from` and going round once. */
 static int lock_free_slot(int fd, uint32_t from, uint32_t *slot) {
     for (uint32_t i = 0; i < PROCESSES_MAX; i++) {
         *slot = (from + i) % PROCESSES_MAX;
-        struct flock lock = lock_of(*slot, 1);
-        int result;
-        do {
-            result = fcntl(fd, F_OFD_SETLK, &lock);
-        } while (result != 0 && errno == EINTR);
-        if (result == 0) {
-            return 0;
-        }
-        if (errno != EAGAIN && errno != EACCES) {
-            return errno;
+        int error = set_lock(fd, lock_of(F_WRLCK, *slot, 1));
+        if (error != EAGAIN && error != EACCES) {
+            return error;
         }
     }
     return EUSERS;
@@ -85,6 +84,25 @@ int token_take(const struct heap_file *file, uint32_t from, struct token *token)
     return 0;
 }
 
+int token_take_reader(const struct heap_file *file, struct token *token) {
+    token->page = NULL;
+    token->slot = READERS_SLOT;
+    int fd = file_reopen(file);
+    if (fd < 0) {
+        return errno;
+    }
+    int error = set_lock(fd, lock_of(F_RDLCK, READERS_SLOT, 1));
+    if (error == 0) {
+        error = pin_description(fd, &token->page);
+    }
+    (void)close(fd);
+    if (error != 0) {
+        errno = error;
+        return error_set(error, "%s: no reader's token could be taken: %m", file->title);
+    }
+    return 0;
+}
+
 void token_release(struct token *token) {
     if (token->page != NULL) {
         (void)munmap(token->page, PAGE_BYTES);
@@ -95,7 +113,7 @@ void token_release(struct token *token) {
 /* Whether somebody holds a lock among those bytes, our own tokens included: file->fd and what is
  * opened here hold none, so every lock is another description's. */
 static int range_is_held(const struct heap_file *file, uint32_t first, uint32_t count) {
-    struct flock lock = lock_of(first, count);
+    struct flock lock = lock_of(F_WRLCK, first, count);
     struct stat status;
     int kept_errno = errno;
     int fd = file->fd;
@@ -115,6 +133,10 @@ static int range_is_held(const struct heap_file *file, uint32_t first, uint32_t 
 int token_is_held(const struct heap_file *file, uint32_t slot) {
     CHECK(slot < PROCESSES_MAX);
     return range_is_held(file, slot, 1);
+}
+
+int token_anyone_attached(const struct heap_file *file) {
+    return range_is_held(file, 0, PROCESSES_MAX + 1);
 }
 
 int token_any_held(const struct heap_file *file) {

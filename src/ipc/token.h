@@ -23,6 +23,11 @@ struct token {
 int token_take(const struct heap_file *file, uint32_t from, struct token *token)
     __attribute__((warn_unused_result));
 
+/* The token of a read-only attach: a read lock on the one byte that all readers share. */
+#define READERS_SLOT PROCESSES_MAX
+int token_take_reader(const struct heap_file *file, struct token *token)
+    __attribute__((warn_unused_result));
+
 /* Unmaps the page: the lock is gone. */
 void token_release(struct token *token);
 
@@ -30,7 +35,8 @@ void token_release(struct token *token);
  * descriptor, no file): 1, because nothing may be taken from a process that may be alive. */
 int token_is_held(const struct heap_file *file, uint32_t slot);
 
-/* Whether anybody holds any. */
+/* Whether any process has a slot; whether any is attached, read-only ones included. */
 int token_any_held(const struct heap_file *file);
+int token_anyone_attached(const struct heap_file *file);
 
 #endif
