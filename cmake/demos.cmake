@@ -36,3 +36,17 @@ foreach(demo IN LISTS demos)
         target_link_libraries(demo_respd PRIVATE PkgConfig::HIREDIS ${LIBEV_LIBRARY})
     endif()
 endforeach()
+
+# respd's shared store has a test of its own: a model, kills at single instructions, and a storm of them.
+if(TARGET demo_respd AND SHARENA_BUILD_TESTS AND NOT "${SHARENA_SANITIZE}" MATCHES "thread")
+    file(GLOB respd_sources CONFIGURE_DEPENDS demo/respd/*.c)
+    list(FILTER respd_sources EXCLUDE REGEX "/main\\.c$")
+    add_executable(test_demo_respd demo/respd/tests/store_kill.c ${respd_sources} ${common_sources})
+    target_include_directories(test_demo_respd PRIVATE demo/respd demo/common)
+    target_include_directories(test_demo_respd SYSTEM PRIVATE ${LIBEV_INCLUDE_DIR})
+    target_compile_options(test_demo_respd PRIVATE -UNDEBUG)
+    target_link_libraries(test_demo_respd PRIVATE sharena sharena_private sharena_strict
+                                                  PkgConfig::HIREDIS ${LIBEV_LIBRARY} Threads::Threads)
+    add_test(NAME demo.respd_store COMMAND test_demo_respd)
+    set_tests_properties(demo.respd_store PROPERTIES LABELS demo TIMEOUT 300)
+endif()

@@ -26,6 +26,7 @@ function(sharena_add_test kind source)
     add_executable(${target} ${source} ${ARGN})
     target_include_directories(${target} PRIVATE src tests/support)
     target_compile_options(${target} PRIVATE -UNDEBUG)
+    target_compile_definitions(${target} PRIVATE SHARENA_SOURCE_DIR="${CMAKE_CURRENT_SOURCE_DIR}")
     target_link_libraries(${target} PRIVATE sharena_static sharena_private PkgConfig::CMOCKA
                                             PkgConfig::LIBURCU_BP Threads::Threads)
     set_target_properties(${target} PROPERTIES
