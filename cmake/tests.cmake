@@ -44,9 +44,13 @@ function(sharena_add_test kind source)
         ENVIRONMENT "${sanitizer_environment}")
 endfunction()
 
+# No deadlock detector: it gives up at 64 locks, and a check of the heap holds all there are. The order
+# of locks is asserted by the library itself (lock.c).
+# detect_deadlocks: that detector stops at 64 locks held, and sharena_check() holds them all; the order
+# of locks is asserted by their ranks instead.
 set(sanitizer_environment
     "UBSAN_OPTIONS=print_stacktrace=1"
-    "TSAN_OPTIONS=suppressions=${CMAKE_CURRENT_SOURCE_DIR}/tools/tsan.supp:second_deadlock_stack=1")
+    "TSAN_OPTIONS=suppressions=${CMAKE_CURRENT_SOURCE_DIR}/tools/tsan.supp:detect_deadlocks=0")
 
 pkg_check_modules(CMOCKA IMPORTED_TARGET cmocka)
 if(CMOCKA_FOUND)

@@ -20,16 +20,19 @@
  *   Processes   Every function may be called by any attached process at once; a block may be freed
  *               by any thread of any process, whoever allocated it.
  *   fork        fork() is safe at any time, from any thread; the child keeps all its heaps and gets
- *               caches of its own. Children of _Fork(), clone() without CLONE_VM and clone3()
- *               likewise; one made by a raw system call that leaves libc a false thread id gets
- *               EPERM. Children of vfork() and of clone(CLONE_VM) may only exec or _exit.
+ *               caches of its own; children of _Fork() likewise. A child of clone() or of a raw
+ *               system call, in which libc has a false thread id, may read the heap but gets EPERM
+ *               where it would need a slot. Children of vfork() and of clone(CLONE_VM) may only
+ *               exec or _exit.
  *   Signals     No function is async-signal-safe, except sharena_heap_of() and sharena_contains().
  *   Kill        A process may be killed at any instruction. Survivors go on; what the dead held in
  *               its caches comes back when its slot is reaped. Per thread, at most the one block
  *               in flight is lost: handed out but not yet returned, or given back but not yet
  *               cached. sharena_malloc_to() and sharena_free_from() lose not even that.
  *   Misuse      A double free, a wild or foreign pointer is reported on stderr and aborts as soon
- *               as it is seen, before anything shared has changed.
+ *               as it is seen, before anything shared has changed: at the latest when the cache that
+ *               took it is flushed. (A block of another heap that this thread used last is not
+ *               reported, but freed there.)
  *
  * Source of the algorithms: jemalloc 4 (arenas, runs, bins, thread caches; J. Evans, "A Scalable
  * Concurrent malloc(3) Implementation for FreeBSD", 2006), for memory that is shared.
@@ -70,7 +73,7 @@ typedef struct sharena sharena_t;
 #define SHARENA_OPEN_ONLY 0x08u    /* it must exist: ENOENT otherwise */
 #define SHARENA_READONLY 0x10u     /* look only: no store, no slot, no mutex; it must exist */
 #define SHARENA_REQUIRE_SYNC 0x20u /* MAP_SYNC on a DAX file, or EOPNOTSUPP */
-#define SHARENA_RECOVER 0x40u      /* also if it was in use when the machine went down; check it then */
+#define SHARENA_RECOVER 0x40u      /* also if it was in use when the machine went down */
 
 struct sharena_options {     /* all zero = the defaults */
     uint32_t flags;          /* SHARENA_*; 0 = SHARENA_CREATE */

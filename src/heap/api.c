@@ -2,10 +2,10 @@
  *
  * The fast paths take no lock, make no atomic read-modify-write and no system call:
  *
- *   malloc   thread record -> is its hint this heap? -> stack by size table -> top != base -> pop
- *   free     the same hint -> is it user data? -> page map gives the stack -> top != full -> push
+ *   malloc   is the hint this heap? -> stack by the size table -> top != base -> pop
+ *   free     user data of the hint's heap? -> stack by the page map -> top != full -> push
  *
- * The hint lives in memory that the kernel wipes in a child, so no check of the process is needed.
+ * The hint (thread.h) lives in memory that the kernel wipes in a child, so no check of the process is needed.
  * A pointer that is no block leads to stacks[0], which is always full.
  *
  * Holds:  a public call returns with no lock held and nothing in hand or pending
@@ -33,18 +33,17 @@ static COLD void *malloc_slow(sharena_t *heap, size_t size) {
 }
 
 HOT void *pop_or_null(struct tcache_stack *stack) {
-    shared_ptr *top = shared_get(&stack->top);
-    if (UNLIKELY(top == (shared_ptr *)shared_get(&stack->base))) {
+    shared_ptr *top = shared_get_own(&stack->top);
+    if (UNLIKELY(top == (shared_ptr *)shared_get_own(&stack->base))) {
         return NULL;
     }
-    void *block = shared_get(top - 1);
-    shared_order();
-    shared_store(&stack->top, top - 1); /* commits: the block is the caller's */
-    return block;
+    shared_store(&stack->top,
+                 top - 1); /* commits: the block is the caller's; it stays readable there */
+    return shared_get_own(top - 1);
 }
 
-/* Sizes beyond the table. */
-static void *malloc_beyond(sharena_t *heap, size_t size) {
+/* Sizes beyond the table. Not inlined: its registers would cost the fast path. */
+static __attribute__((noinline)) void *malloc_beyond(sharena_t *heap, size_t size) {
     const struct thread_record *record = thread_record;
     if (LIKELY(record->hint_heap == heap && size <= (size_t)LARGE_BYTES_MAX)) {
         struct tcache *tcache = record->hint_tcache;
@@ -64,17 +63,16 @@ SHARENA_API void *sharena_malloc(sharena_t *heap, size_t size) {
     if (UNLIKELY(record->hint_heap != heap)) {
         return malloc_slow(heap, size);
     }
-    uint32_t offset = sizeclass_stack_offset[(size + 7) / 8];
+    uint32_t offset = sizeclass_stack_offset[size];
     struct tcache_stack *stack =
         (struct tcache_stack *)(void *)((char *)record->hint_tcache + offset);
-    shared_ptr *top = shared_get(&stack->top);
-    if (UNLIKELY(top == (shared_ptr *)shared_get(&stack->base))) {
+    shared_ptr *top = shared_get_own(&stack->top);
+    if (UNLIKELY(top == (shared_ptr *)shared_get_own(&stack->base))) {
         return malloc_slow(heap, size);
     }
-    void *block = shared_get(top - 1);
-    shared_order();
-    shared_store(&stack->top, top - 1); /* commits: the block is the caller's */
-    return block;
+    shared_store(&stack->top,
+                 top - 1); /* commits: the block is the caller's; it stays readable there */
+    return shared_get_own(top - 1);
 }
 
 /* ---- free ---- */
@@ -97,22 +95,16 @@ static COLD void free_slow(sharena_t *heap, void *ptr) {
 
 SHARENA_API void sharena_free(sharena_t *heap, void *ptr) {
     const struct thread_record *record = thread_record;
-    if (UNLIKELY(record->hint_heap != heap)) {
+    uint64_t offset = (uintptr_t)ptr - record->data_begin;
+    if (UNLIKELY(offset >= record->data_bytes)) { /* another heap, NULL, wild, or a new chunk */
         free_slow(heap, ptr);
         return;
     }
-    const struct heap_state *state = heap_state(heap);
-    uint64_t offset = (uintptr_t)ptr - state->data_begin;
-    if (UNLIKELY(offset >= shared_get(&state->data_bytes))) {
-        free_slow(heap, ptr);
-        return;
-    }
-    const shared_u16 *map = (const shared_u16 *)(uintptr_t)state->data_page_map;
+    uint32_t map_entry = shared_get(&record->data_page_map[offset >> LG_PAGE]);
     struct tcache_stack *stack =
-        (struct tcache_stack *)(void *)((char *)record->hint_tcache +
-                                        shared_get(&map[offset >> LG_PAGE]));
-    shared_ptr *top = shared_get(&stack->top);
-    if (UNLIKELY(top == (shared_ptr *)shared_get(&stack->full))) {
+        (struct tcache_stack *)(void *)((char *)record->hint_tcache + map_entry);
+    shared_ptr *top = shared_get_own(&stack->top);
+    if (UNLIKELY(top == (shared_ptr *)shared_get_own(&stack->full))) {
         free_slow(heap, ptr);
         return;
     }

@@ -115,6 +115,9 @@ static void adopt_chunk(sharena_t *heap, struct thread_slot *self, uint32_t inde
     journal_set(self, &chunk->free_pages, 0);
     journal_set(self, &chunk->backed, 0u);
     journal_set(self, &arena->chunks, shared_get(&arena->chunks) + 1);
+    if (backed != CHUNK_PAGES) { /* a kind of the chunk's former life must not be taken for a run */
+        journal_set(self, heap_page_kind(heap, page + backed), 0);
+    }
     if (backed != 0) {
         (void)run_insert_free(heap, self, arena, page, backed, 1, 0);
     }

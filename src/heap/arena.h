@@ -24,10 +24,10 @@ void arena_give(sharena_t *heap, struct thread_slot *self);
 
 /* After a section that freed pages of `chunk` (run_insert_free returned 1), without any lock: keeps
  * it as the spare, or moves it to the pool. The chunk may be in use again: then nothing happens. */
-void arena_release_chunk(sharena_t *heap, struct thread_slot *self, uint32_t arena, uint32_t chunk);
+void arena_release_chunk(sharena_t *heap, struct thread_slot *self, uint32_t index, uint32_t chunk);
 
 /* Gives the memory of all free runs of the arena back to the file system. */
-void arena_purge(sharena_t *heap, struct thread_slot *self, uint32_t arena);
+void arena_purge(sharena_t *heap, struct thread_slot *self, uint32_t index);
 
 /* Binds the thread to an arena: an unused one, else a new one while fewer than `narenas` exist,
  * else the one with fewest threads. 0, or ENOMEM when not even the first can be made. */
@@ -35,7 +35,7 @@ int arena_choose(sharena_t *heap, struct thread_slot *self, uint32_t narenas)
     __attribute__((warn_unused_result));
 
 /* Binds the thread to this very arena, which is made if it is the next one. ENOENT beyond. */
-int arena_bind(sharena_t *heap, struct thread_slot *self, uint32_t arena)
+int arena_bind(sharena_t *heap, struct thread_slot *self, uint32_t index)
     __attribute__((warn_unused_result));
 
 /* Unbinds the thread. */

@@ -36,7 +36,7 @@ struct run *bin_find_run(const sharena_t *heap, const void *ptr, uint32_t *page,
     const struct run_shape *shape = sizeclass_run_shape(size_class);
     uint64_t offset = heap_offset(heap, ptr) - ((uint64_t)first << LG_PAGE);
     uint32_t region = (uint32_t)(offset * shape->inverse >> 32);
-    if (region >= shape->regions || region * shape->region_bytes != offset) {
+    if (region >= shape->regions || (uint64_t)region * shape->region_bytes != offset) {
         return NULL;
     }
     *page = first;
@@ -186,10 +186,12 @@ static void own_in_flight(struct thread_slot *self, void *block) {
     journal_set(self, &self->pending.kind, PENDING_MALLOC);
 }
 
-/* Takes regions for the stack, or (stack NULL) one in flight. */
-static uint32_t take(sharena_t *heap, struct thread_slot *self, uint32_t arena, uint32_t size_class,
-                     struct tcache_stack *stack, void **out, uint32_t want) {
-    struct bin *bin = &heap_arena(heap, arena)->bins[size_class];
+enum taker { FOR_STACK, IN_FLIGHT };
+
+/* Takes regions for the stack, or one in flight. */
+static uint32_t take(sharena_t *heap, struct thread_slot *self, struct bin *bin,
+                     uint32_t size_class, enum taker taker, void **out, uint32_t want) {
+    uint32_t arena = (uint32_t)((heap_offset(heap, bin) - ARENAS_OFFSET) / ARENA_STRIDE);
     for (;;) {
         lock_acquire(heap, self, &bin->lock);
         if (shared_get(&self->hand.kind) == HAND_RUN) {
@@ -197,8 +199,8 @@ static uint32_t take(sharena_t *heap, struct thread_slot *self, uint32_t arena, 
             journal_commit(self);
         }
         uint32_t got = take_regions(heap, self, bin, out, want);
-        if (got != 0 && stack != NULL) {
-            own_in_stack(self, stack, out, got);
+        if (got != 0 && taker == FOR_STACK) {
+            own_in_stack(self, &slot_tcache(self)->stacks[size_class + 1], out, got);
         } else if (got != 0) {
             own_in_flight(self, out[0]);
         }
@@ -216,19 +218,25 @@ uint32_t bin_fill(sharena_t *heap, struct thread_slot *self, uint32_t arena, uin
     struct tcache_stack *stack = &tcache->stacks[size_class + 1];
     void **start = (void **)&tcache->storage[sizeclass_stack_first(size_class)];
     ASSERT(shared_get(&stack->top) == shared_get(&stack->bottom));
-    uint32_t got = take(heap, self, arena, size_class, stack, start, want);
+    struct bin *bin = &heap_arena(heap, arena)->bins[size_class];
+    uint32_t got = take(heap, self, bin, size_class, FOR_STACK, start, want);
     shared_store(&stack->base, shared_get(&stack->bottom)); /* ours alone, and only a hint */
     return got;
 }
 
 void *bin_take_one(sharena_t *heap, struct thread_slot *self, uint32_t arena, uint32_t size_class) {
     void *block;
-    return take(heap, self, arena, size_class, NULL, &block, 1) != 0 ? block : NULL;
+    struct bin *bin = &heap_arena(heap, arena)->bins[size_class];
+    return take(heap, self, bin, size_class, IN_FLIGHT, &block, 1) != 0 ? block : NULL;
 }
 
 /* ---- giving ---- */
 
 enum give_result { GIVEN, EMPTIED, BAD_POINTER, DOUBLE_FREE };
+
+static struct bin *bin_of(const sharena_t *heap, const struct run *run) {
+    return &heap_arena(heap, shared_get(&run->arena))->bins[shared_get(&run->size_class)];
+}
 
 /* Section: one region goes back. EMPTIED: its run went into the hand. */
 static enum give_result give_region(sharena_t *heap, struct thread_slot *self, struct bin *bin,
@@ -236,8 +244,8 @@ static enum give_result give_region(sharena_t *heap, struct thread_slot *self, s
     uint32_t page;
     uint32_t index;
     struct run *run = bin_find_run(heap, ptr, &page, &index);
-    if (run == NULL) {
-        return BAD_POINTER;
+    if (run == NULL || bin_of(heap, run) != bin) {
+        return BAD_POINTER; /* or one that was freed before, and its run is another bin's by now */
     }
     shared_u64 *word = run_bitmap_word(run, index);
     uint64_t bits = shared_get(word);
@@ -379,8 +387,7 @@ void bin_give_one(sharena_t *heap, struct thread_slot *self, void *ptr) {
     if (run == NULL) {
         misuse(heap, ptr, "free of a pointer that is not the start of a block");
     }
-    struct arena *arena = heap_arena(heap, shared_get(&run->arena));
-    struct bin *bin = &arena->bins[shared_get(&run->size_class)];
+    struct bin *bin = bin_of(heap, run);
     lock_acquire(heap, self, &bin->lock);
     enum give_result result = give_region(heap, self, bin, ptr);
     if (UNLIKELY(result == BAD_POINTER || result == DOUBLE_FREE)) {

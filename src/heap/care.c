@@ -14,8 +14,7 @@
 #include "ipc/forking.h"
 
 SHARENA_API sharena_t *sharena_heap_of(const void *ptr) {
-    const struct attachment *attachment = registry_find_address(ptr);
-    return attachment != NULL && attachment->opens != 0 ? attachment->mapping.base : NULL;
+    return registry_heap_of(ptr);
 }
 
 SHARENA_API int sharena_contains(const sharena_t *heap, const void *ptr) {

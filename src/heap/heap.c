@@ -105,8 +105,12 @@ static int wish_for(const struct sharena_options *options, struct superblock_wis
     do { /* the metadata of a longer file is longer: at most two rounds change anything */
         data_offset = geometry_of(total + data_offset).data_offset;
     } while (geometry_of(total + data_offset).data_offset != data_offset);
+    uint64_t limit = options->limit_bytes;
+    if (limit != 0 && limit < PAGE_BYTES) {
+        limit = PAGE_BYTES; /* it is counted in pages, and none would mean no limit */
+    }
     *wish = (struct superblock_wish){.total_bytes = total + data_offset,
-                                     .limit_bytes = options->limit_bytes,
+                                     .limit_bytes = limit,
                                      .base_address = options->base_address,
                                      .data_offset = data_offset,
                                      .heap_fingerprint = heap_fingerprint()};
@@ -266,8 +270,8 @@ static int join_processes(struct attachment *attachment) {
     return 0;
 }
 
-/* This open made the file, and no heap came of it: nothing is left, unless another open was faster. Under
- * the open lock; who waits for it sees that the name is gone, and begins anew. */
+/* This open made the file, and no heap came of it: nothing is left, unless another open was faster.
+ * Under the open lock; who waits for it sees that the name is gone, and begins anew. */
 static void discard_made(const struct heap_file *file) {
     struct stat status;
     if (file_is_linked(file) && fstat(file->fd, &status) == 0 && status.st_size == 0) {
@@ -313,7 +317,7 @@ static int open_again(struct attachment *attachment, uint32_t flags) {
         return error_set(EOPNOTSUPP, "%s is attached without MAP_SYNC in this process",
                          attachment->file.title);
     }
-    attachment->opens++;
+    (void)__atomic_fetch_add(&attachment->opens, 1, __ATOMIC_RELAXED);
     return 0;
 }
 
@@ -329,13 +333,18 @@ static int open_file(struct heap_file *file, const struct sharena_options *optio
     } else if ((attachment = registry_reserve()) == NULL) {
         error =
             error_set(EMFILE, "%u heaps are attached to this process; close one first", HEAPS_MAX);
+        int lock = made ? file_lock_open(file) : -1;
+        if (lock >= 0) {
+            discard_made(file);
+            file_unlock_open(lock);
+        }
         file_close(file);
     } else {
         attachment->file = *file;
         attachment->conf = *conf;
         error = attach(attachment, options, made);
         if (error == 0) {
-            attachment->opens = 1;
+            __atomic_store_n(&attachment->opens, 1, __ATOMIC_RELAXED);
             registry_publish(attachment);
             if (!attachment->mapping.is_readonly) {
                 (void)reap_dead(attachment);
@@ -368,11 +377,11 @@ static int check_options(const struct sharena_options *options) {
 
 static int prepare_open(const struct sharena_options *given, struct sharena_options *options,
                         struct conf *conf, sharena_t **heap) {
+    *options = given != NULL ? *given : (struct sharena_options){0};
     if (heap == NULL) {
         return error_set(EINVAL, "the heap argument of sharena_open() is NULL");
     }
     *heap = NULL;
-    *options = given != NULL ? *given : (struct sharena_options){0};
     int error = init_once();
     if (error == 0) {
         error = check_options(options);
@@ -398,7 +407,7 @@ SHARENA_API int sharena_open(const char *path, const struct sharena_options *giv
             break;
         }
         error = open_file(&file, &options, &conf, made, heap);
-        if (error == 0 && !file_is_linked(&heap_attachment(*heap)->file)) {
+        if (error == 0 && !file_is_linked(&file)) {
             error = sharena_close(*heap); /* unlinked between open and lock: once more */
             continue;
         }
@@ -450,7 +459,8 @@ static void leave(struct attachment *attachment, struct thread_slot *slot) {
 }
 
 static void detach_if_unused(struct attachment *attachment) {
-    if (attachment->opens == 0 && __atomic_load_n(&attachment->threads, __ATOMIC_RELAXED) == 0) {
+    if (!registry_is_open(attachment) &&
+        __atomic_load_n(&attachment->threads, __ATOMIC_RELAXED) == 0) {
         detach(attachment);
     }
 }
@@ -470,24 +480,32 @@ static void flush_other(struct thread_slot *slot) {
     /* The heap's address: the slot lies in it, at a place that its index tells. */
     sharena_t *heap = (sharena_t *)(void *)((char *)slot - THREADS_OFFSET -
                                             (uint64_t)shared_get(&slot->index) * THREAD_SLOT_BYTES);
-    tcache_flush(heap, slot);
+    const struct attachment *attachment = registry_find(heap);
+    /* A thread that ended by a raw system call left its record; its slot may be another's now. */
+    if (attachment != NULL && slot_is_ours(attachment, slot) &&
+        robust_mutex_tid(&slot->token) == shared_get(&slot->tid)) {
+        tcache_flush(heap, slot);
+    }
 }
 
 SHARENA_API int sharena_close(sharena_t *heap) {
     forking_notice_child();
     registry_lock();
     struct attachment *attachment = registry_find(heap);
-    if (attachment == NULL || attachment->opens == 0) {
+    if (attachment == NULL || !registry_is_open(attachment)) {
         registry_unlock();
         return error_set(EINVAL, "%p is not an attached heap", (void *)heap);
     }
-    if (--attachment->opens == 0) {
+    if (__atomic_sub_fetch(&attachment->opens, 1, __ATOMIC_RELAXED) == 0) {
         struct thread_slot *slot = thread_find_slot(heap);
         if (slot != NULL) {
             leave(attachment, slot);
             thread_forget_heap(heap);
         }
         thread_visit_others(heap, flush_other);
+        if (!attachment->mapping.is_readonly && attachment->token.page != NULL) {
+            (void)reap_dead(attachment); /* threads that ended without their destructors */
+        }
         detach_if_unused(attachment);
     }
     registry_unlock();
@@ -497,7 +515,7 @@ SHARENA_API int sharena_close(sharena_t *heap) {
 SHARENA_API int sharena_unlink(const char *path) {
     struct heap_file file;
     struct superblock superblock;
-    enum file_state state;
+    enum file_state state = FILE_EMPTY;
     int made;
     int error = init_once();
     if (error == 0 && path == NULL) {
@@ -531,7 +549,7 @@ SHARENA_API int sharena_unlink(const char *path) {
 
 struct attachment *heap_attachment(const sharena_t *heap) {
     struct attachment *attachment = registry_find(heap);
-    if (attachment == NULL || attachment->opens == 0) {
+    if (attachment == NULL || !registry_is_open(attachment)) {
         return error_null(EINVAL, "%p is not an attached heap", (const void *)heap);
     }
     return attachment;
@@ -575,6 +593,16 @@ static COLD struct thread_slot *attach_thread(sharena_t *heap) {
     return slot;
 }
 
+static void set_hint(sharena_t *heap, struct thread_slot *slot) {
+    const struct heap_state *state = heap_state(heap);
+    struct thread_record *record = thread_record;
+    record->hint_heap = heap;
+    record->hint_tcache = slot_tcache(slot);
+    record->data_begin = state->data_begin;
+    record->data_bytes = shared_get(&state->data_bytes);
+    record->data_page_map = (const shared_u16 *)(uintptr_t)state->data_page_map;
+}
+
 struct thread_slot *heap_enter(sharena_t *heap) {
     forking_notice_child();
     struct thread_slot *slot = thread_find_slot(heap);
@@ -586,8 +614,7 @@ struct thread_slot *heap_enter(sharena_t *heap) {
         return NULL;
     }
     reap_if_wanted(attachment);
-    thread_record->hint_tcache = slot_tcache(slot);
-    thread_record->hint_heap = heap;
+    set_hint(heap, slot);
     return slot;
 }
 

@@ -9,7 +9,7 @@
  * the caller clears that. oblivious: it may begin at any line of its first page, so that large
  * blocks do not all fall into the same sets of the caches (costs a page; only with align 1). *zero:
  * 1 if known to be zero. NULL with error_set: ENOMEM. */
-void *large_alloc(sharena_t *heap, struct thread_slot *self, uint32_t arena, uint32_t size_class,
+void *large_alloc(sharena_t *heap, struct thread_slot *self, uint32_t index, uint32_t size_class,
                   uint32_t align, int oblivious, int *zero);
 
 /* Frees a large block; the same commit takes it off the bottom of `stack`, or (NULL: it was not

@@ -25,7 +25,8 @@ void misuse(const sharena_t *heap, const void *ptr, const char *what) {
                  "changed; this process stops.\n",
                  what, ptr, (const void *)heap, (long)getpid(), (long)syscall(SYS_gettid));
     if (length > 0) {
-        ssize_t written = write(STDERR_FILENO, text, (size_t)length);
+        size_t bytes = (size_t)length < sizeof(text) ? (size_t)length : sizeof(text) - 1;
+        ssize_t written = write(STDERR_FILENO, text, bytes);
         (void)written;
     }
     abort();

@@ -235,7 +235,10 @@ SHARENA_API void *sharena_root_create(sharena_t *heap, const char *name, size_t 
                                       int (*init)(void *ptr, void *arg), void *arg) {
     const struct maker maker = {size, init, arg};
     struct thread_slot *self = heap_enter(heap);
-    int error = self == NULL ? errno : check_name(name);
+    if (self == NULL) {
+        return NULL;
+    }
+    int error = check_name(name);
     void *object = NULL;
     while (error == 0 && object == NULL) {
         struct root *root = claim(heap, self, name);

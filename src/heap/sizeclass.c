@@ -16,7 +16,7 @@
 #define BITMAP_FIRST_BITS 320u /* in the run entry of the first page; 512 in each that follows */
 #define STACK_BYTES 32u
 
-uint16_t sizeclass_stack_offset[LOOKUP_BYTES_MAX / 8 + 1];
+uint16_t sizeclass_stack_offset[LOOKUP_BYTES_MAX + 1];
 
 static uint8_t class_of_size[LOOKUP_BYTES_MAX / 8 + 1];
 static uint32_t size_of_class[SIZE_CLASSES_CACHED];
@@ -86,8 +86,10 @@ void sizeclass_init(void) {
         }
     }
     for (uint32_t i = 0; i <= LOOKUP_BYTES_MAX / 8; i++) {
-        class_of_size[i] = (uint8_t)compute_class(i * 8);
-        sizeclass_stack_offset[i] = (uint16_t)((class_of_size[i] + 1u) * STACK_BYTES);
+        class_of_size[i] = (uint8_t)compute_class((size_t)i * 8);
+    }
+    for (uint32_t i = 0; i <= LOOKUP_BYTES_MAX; i++) {
+        sizeclass_stack_offset[i] = (uint16_t)((class_of_size[(i + 7) / 8] + 1u) * STACK_BYTES);
     }
 }
 

@@ -116,10 +116,9 @@ void tcache_enable(sharena_t *heap, struct thread_slot *self, const struct conf 
 
 void *tcache_pop(struct tcache_stack *stack) {
     shared_ptr *top = (shared_ptr *)shared_get(&stack->top) - 1;
-    void *block = shared_get(top);
-    shared_order();
-    shared_store(&stack->top, top); /* commits: the block is the caller's */
-    return block;
+    shared_store(&stack->top,
+                 top); /* commits: the block is the caller's; it stays readable there */
+    return shared_get_own(top);
 }
 
 /* The mark was reached with blocks left below it: half of them were not needed so far. */

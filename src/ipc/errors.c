@@ -20,7 +20,7 @@
 
 static _Thread_local char message[MESSAGE_BYTES];
 
-int error_set(int error, const char *format, ...) {
+int(error_set)(int error, const char *format, ...) {
     va_list args;
     va_start(args, format);
     (void)vsnprintf(message, sizeof(message), format, args);
@@ -28,7 +28,7 @@ int error_set(int error, const char *format, ...) {
     return error;
 }
 
-void *error_null(int error, const char *format, ...) {
+void *(error_null)(int error, const char *format, ...) {
     va_list args;
     va_start(args, format);
     (void)vsnprintf(message, sizeof(message), format, args);

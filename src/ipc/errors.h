@@ -15,4 +15,10 @@ void *error_null(int error, const char *format, ...) __attribute__((format(print
 
 const char *error_message(void);
 
+#ifdef __clang_analyzer__
+/* The analyzer cannot see into variadic functions: it is told what they return. */
+#define error_set(error, ...) (error_set(error, __VA_ARGS__), (error) != 0 ? (error) : 1)
+#define error_null(error, ...) (error_null(error, __VA_ARGS__), NULL)
+#endif
+
 #endif

@@ -54,7 +54,7 @@ static void drop_heap(struct attachment *attachment) {
 static void join_all(void) {
     for (uint32_t i = 0; i < HEAPS_MAX; i++) {
         struct attachment *attachment = registry_entry(i);
-        if (attachment != NULL && attachment->opens == 0) {
+        if (attachment != NULL && !registry_is_open(attachment)) {
             drop_heap(attachment);
         } else if (attachment != NULL) {
             join_heap(attachment);

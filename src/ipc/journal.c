@@ -25,7 +25,7 @@ static void restore(sharena_t *heap, const struct journal_entry *entry) {
         shared_store((shared_u64 *)field, entry->old);
         break;
     default:
-        CHECK(!"journal entry of an impossible size");
+        check_failed(__FILE__, __LINE__, "a journal entry has an impossible size");
     }
 }
 

@@ -75,30 +75,39 @@ static int slot_process_is_dead(const struct attachment *attachment, const share
            !token_is_held(&attachment->file, process);
 }
 
-/* The thread id of the holder if it is known to be dead, else 0. The holder is the slot that the
- * lock names; one that died before it could write its name there is among those that wanted the
- * lock, and then the mutex word has its thread id. */
+/* Whether the holder of the lock, whose thread id is `tid`, can be the thread of that slot: the
+ * lock names it, or it died before it could write its name there, and then it wanted the lock. */
+static int slot_may_hold(sharena_t *heap, const struct thread_slot *slot,
+                         const struct shared_lock *lock, uint32_t tid) {
+    return shared_get(&slot->tid) == tid && shared_get(&slot->state) == SLOT_USED &&
+           (shared_get(&slot->lock_wanted) == heap_offset(heap, lock) ||
+            shared_get(&lock->owner) == shared_get(&slot->index) + 1);
+}
+
+/* The thread id of the holder if it is known to be dead, else 0. Two threads of different pid
+ * namespaces may have one id: if any that can be the holder lives, the lock is its. */
 static uint32_t find_dead_holder(sharena_t *heap, const struct shared_lock *lock) {
     const struct attachment *attachment = registry_find(heap);
-    if (attachment == NULL) {
-        return 0;
-    }
-    uint32_t owner = shared_get(&lock->owner);
-    if (owner != 0 && owner <= THREADS_MAX) {
-        const struct thread_slot *slot = heap_thread(heap, owner - 1);
-        uint32_t tid = shared_get(&slot->tid);
-        return slot_process_is_dead(attachment, heap, slot) ? tid : 0;
-    }
     uint32_t tid = robust_mutex_tid(&lock->mutex);
     uint32_t high = shared_get(&heap_state(heap)->threads_high);
-    for (uint32_t i = 0; i < high && tid != 0; i++) {
+    uint32_t found = 0;
+    for (uint32_t i = 0; i < high && attachment != NULL && tid != 0; i++) {
         const struct thread_slot *slot = heap_thread(heap, i);
-        if (shared_get(&slot->lock_wanted) == heap_offset(heap, lock) &&
-            shared_get(&slot->tid) == tid && slot_process_is_dead(attachment, heap, slot)) {
-            return tid;
+        if (slot_may_hold(heap, slot, lock, tid)) {
+            if (!slot_process_is_dead(attachment, heap, slot)) {
+                return 0;
+            }
+            found = tid;
         }
     }
-    return 0;
+    return found;
+}
+
+void lock_mark_if_dead(sharena_t *heap, uint64_t lock_offset) {
+    if (lock_offset != 0) {
+        struct shared_lock *lock = (struct shared_lock *)(void *)(heap_bytes(heap) + lock_offset);
+        robust_mutex_mark_dead(&lock->mutex, find_dead_holder(heap, lock));
+    }
 }
 
 static COLD int wait_in_slices(sharena_t *heap, struct shared_lock *lock) {
@@ -112,7 +121,7 @@ static COLD int wait_in_slices(sharena_t *heap, struct shared_lock *lock) {
         if (result != ETIMEDOUT) {
             return result;
         }
-        robust_mutex_mark_dead(&lock->mutex, find_dead_holder(heap, lock));
+        lock_mark_if_dead(heap, heap_offset(heap, lock));
     }
 }
 

@@ -23,6 +23,11 @@ void lock_acquire(sharena_t *heap, struct thread_slot *self, struct shared_lock 
 /* Ends the section; everything must be committed. */
 void lock_release(sharena_t *heap, struct thread_slot *self, struct shared_lock *lock);
 
+/* If the holder of the lock at that offset is dead and the kernel could not mark the mutex, marks
+ * it. To be called with the lock_wanted of a dead thread before its slot, which alone tells who the
+ * holder was, becomes another's. 0: no lock. */
+void lock_mark_if_dead(sharena_t *heap, uint64_t lock_offset);
+
 /* Whether `self` is the holder. */
 static inline int lock_is_held(const struct thread_slot *self, const struct shared_lock *lock) {
     return shared_get(&lock->owner) == shared_get(&self->index) + 1;

@@ -87,19 +87,37 @@ struct attachment *registry_find(const sharena_t *heap) {
     return found;
 }
 
+static int holds(const struct attachment *attachment, const void *ptr) {
+    const struct heap_mapping *mapping = &attachment->mapping;
+    return (uintptr_t)ptr - (uintptr_t)mapping->base < mapping->total_bytes;
+}
+
 struct attachment *registry_find_address(const void *ptr) {
     struct attachment *found = NULL;
     struct node *node;
     urcu_bp_read_lock();
     cds_list_for_each_entry_rcu(node, &heaps, link) {
-        const struct heap_mapping *mapping = &node->attachment.mapping;
-        if ((uintptr_t)ptr - (uintptr_t)mapping->base < mapping->total_bytes) {
+        if (holds(&node->attachment, ptr)) {
             found = &node->attachment;
             break;
         }
     }
     urcu_bp_read_unlock();
     return found;
+}
+
+sharena_t *registry_heap_of(const void *ptr) {
+    sharena_t *heap = NULL;
+    struct node *node;
+    urcu_bp_read_lock();
+    cds_list_for_each_entry_rcu(node, &heaps, link) {
+        if (registry_is_open(&node->attachment) && holds(&node->attachment, ptr)) {
+            heap = node->attachment.mapping.base;
+            break;
+        }
+    }
+    urcu_bp_read_unlock();
+    return heap;
 }
 
 struct attachment *registry_find_file(const struct heap_file *file) {
@@ -132,8 +150,8 @@ void registry_after_fork_child(void) {
     (void)pthread_mutex_init(&mutex, NULL);
 }
 
-/* Another thread may have held these locks when the memory was copied: they are released whether held
- * or not. The signal mask that liburcu restores is of no fork of ours, so ours is kept. */
+/* Another thread may have held these locks when the memory was copied: they are released whether
+ * held or not. The signal mask that liburcu restores is of no fork of ours, so ours is kept. */
 void registry_after_bare_fork(void) {
     sigset_t mask;
     (void)pthread_sigmask(SIG_SETMASK, NULL, &mask);

@@ -39,6 +39,13 @@ void registry_cancel(struct attachment *attachment);
 struct attachment *registry_find(const sharena_t *heap);
 struct attachment *registry_find_address(const void *ptr);
 struct attachment *registry_find_file(const struct heap_file *file);
+/* The same as a handle, NULL also for an attachment that lingers. For callers that may race with a
+ * close: nothing of the entry is looked at after the answer was found. */
+sharena_t *registry_heap_of(const void *ptr);
+/* Whether the attachment was opened and not closed as often. */
+static inline int registry_is_open(const struct attachment *attachment) {
+    return __atomic_load_n(&attachment->opens, __ATOMIC_RELAXED) != 0;
+}
 /* The i-th entry of the table, or NULL if it is not published. Registry lock. */
 struct attachment *registry_entry(uint32_t index);
 
@@ -46,8 +53,8 @@ struct attachment *registry_entry(uint32_t index);
 void registry_lock(void);
 void registry_unlock(void);
 
-/* For the fork handlers: prepare takes lock and liburcu's, the others give them back. The last one is
- * for a child that was made without handlers. */
+/* For the fork handlers: prepare takes lock and liburcu's, the others give them back. The last one
+ * is for a child that was made without handlers. */
 void registry_before_fork(void);
 void registry_after_fork_parent(void);
 void registry_after_fork_child(void);

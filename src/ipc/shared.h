@@ -31,6 +31,9 @@ typedef struct {
 
 #define shared_get(field) __atomic_load_n(&(field)->value_, __ATOMIC_RELAXED)
 #define shared_get_acquire(field) __atomic_load_n(&(field)->value_, __ATOMIC_ACQUIRE)
+/* Of a field that no other thread writes: a plain load, which the compiler may fold into its
+ * use. */
+#define shared_get_own(field) ((field)->value_)
 #define shared_store(field, v) __atomic_store_n(&(field)->value_, (v), __ATOMIC_RELAXED)
 #define shared_store_release(field, v) __atomic_store_n(&(field)->value_, (v), __ATOMIC_RELEASE)
 

@@ -145,17 +145,25 @@ static void own(const struct attachment *attachment, struct thread_slot *slot) {
     FAULT_POINT();
 }
 
+/* Whether libc knows the calling thread by its right id, as the kernel needs it in a robust mutex.
+ * Asked of a private mutex: to lock a shared one would write to its neighbours in the list of those
+ * held, which in a child with a false id are the parent's. */
+static int has_true_tid(void) {
+    pthread_mutex_t probe = PTHREAD_ERRORCHECK_MUTEX_INITIALIZER_NP;
+    CHECK(pthread_mutex_lock(&probe) == 0);
+    int owner = probe.__data.__owner;
+    CHECK(pthread_mutex_unlock(&probe) == 0);
+    return owner == (int)syscall(SYS_gettid);
+}
+
 struct thread_slot *slot_take(struct attachment *attachment) {
-    sharena_t *heap = attachment->mapping.base;
-    struct thread_slot *slot = find_free(heap);
-    if (slot == NULL) {
-        return NULL;
-    }
-    uint32_t tid = (uint32_t)syscall(SYS_gettid);
-    if (robust_mutex_tid(&slot->token) != tid) {
-        (void)pthread_mutex_unlock(&slot->token);
+    if (!has_true_tid()) {
         return error_null(EPERM, "libc has a false thread id in this process: it was made by a "
                                  "raw clone or fork system call; use fork() or _Fork()");
+    }
+    struct thread_slot *slot = find_free(attachment->mapping.base);
+    if (slot == NULL) {
+        return NULL;
     }
     own(attachment, slot);
     shared_store(&slot->generation, shared_get(&slot->generation) + 1);
@@ -191,7 +199,7 @@ static int process_is_dead(const struct attachment *attachment, const struct thr
 
 struct thread_slot *slot_seize_dead(struct attachment *attachment, uint32_t index) {
     struct thread_slot *slot = heap_thread(attachment->mapping.base, index);
-    if (shared_get_acquire(&slot->state) != SLOT_USED) {
+    if (shared_get_acquire(&slot->state) != SLOT_USED || !has_true_tid()) {
         return NULL;
     }
     int result = try_token(slot);
@@ -211,6 +219,10 @@ struct thread_slot *slot_seize_dead(struct attachment *attachment, uint32_t inde
     if (shared_get(&slot->state) != SLOT_USED) {
         CHECK(pthread_mutex_unlock(&slot->token) == 0);
         return NULL;
+    }
+    lock_mark_if_dead(attachment->mapping.base, shared_get(&slot->lock_wanted));
+    if (!slot_is_ours(attachment, slot)) { /* that of a dead thread of ours is counted already */
+        __atomic_fetch_add(&attachment->threads, 1, __ATOMIC_RELAXED);
     }
     own(attachment, slot);
     return slot;

@@ -76,8 +76,8 @@ static struct thread_record *take_record(void) {
 }
 
 static void give_back_record(struct thread_record *record) {
-    *record = (struct thread_record){0};
     CHECK(pthread_mutex_lock(&records_mutex) == 0);
+    *record = (struct thread_record){0};
     for (uint32_t i = 0; i < block_count; i++) {
         if (record >= blocks[i]->records && record < blocks[i]->records + BLOCK_RECORDS) {
             used[i][record - blocks[i]->records] = 0;
@@ -155,6 +155,7 @@ void thread_forget_heap(const sharena_t *heap) {
     }
     if (record->hint_heap == heap) {
         record->hint_heap = NULL;
+        record->data_bytes = 0;
     }
 }
 

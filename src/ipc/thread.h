@@ -19,9 +19,14 @@ struct thread_heap {
 };
 
 struct thread_record {    /* process-private; one per thread */
-    sharena_t *hint_heap; /* the heap used last ... */
-    void *hint_tcache;    /* ... and this thread's tcache in it */
-    uint64_t is_alive;    /* 1; 0 after the kernel wiped it */
+    sharena_t *hint_heap; /* the heap used last: what the fast paths need of it, in one line */
+    void *hint_tcache;    /* this thread's tcache in it */
+    /* Copies of heap_state's fields of the same names. data_bytes may be of the past, that is, too
+     * small: then free takes the slow path, which renews it. */
+    uint64_t data_begin;
+    uint64_t data_bytes;
+    const shared_u16 *data_page_map;
+    uint64_t is_alive; /* 1; 0 after the kernel wiped it */
     struct thread_heap heaps[HEAPS_MAX];
 };
 

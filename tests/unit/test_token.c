@@ -1,4 +1,5 @@
 /* test_token.c -- the token lives exactly as long as the address space that took it. */
+/* ctest: not under valgrind: valgrind cannot do plain clone() */
 #include <fcntl.h>
 #include <sched.h>
 #include <sys/mman.h>
@@ -99,6 +100,33 @@ static void readonly_file_gives_no_token(void **state) {
     token_release(&token);
     assert_int_equal(token_is_held(&looker, 3), 0);
     file_close(&looker);
+}
+
+static void readers_are_attached_but_hold_no_slot(void **state) {
+    (void)state;
+    struct heap_file looker;
+    struct token readers[2];
+    struct token writer;
+    int made;
+    assert_int_equal(file_open_path(path, 1, 0, 0, 0, &looker, &made), 0);
+    assert_int_equal(token_anyone_attached(&file), 0);
+    assert_int_equal(token_take_reader(&looker, &readers[0]), 0);
+    assert_int_equal(token_take_reader(&looker, &readers[1]), 0);
+    assert_int_equal(token_any_held(&file), 0);
+    assert_int_equal(token_anyone_attached(&file), 1);
+    token_release(&readers[0]);
+    assert_int_equal(token_anyone_attached(&looker), 1);
+    token_release(&readers[1]);
+    assert_int_equal(token_anyone_attached(&looker), 0);
+    assert_int_equal(token_take(&file, 0, &writer), 0);
+    assert_int_equal(token_anyone_attached(&file), 1);
+    token_release(&writer);
+    (void)close(looker.fd);
+    assert_int_equal(unlink(path), 0);
+    assert_refused(token_take_reader(&looker, &readers[0]), ENOENT, "closed our descriptor");
+    assert_null(readers[0].page);
+    int again = open(path, O_CREAT | O_EXCL, 0600); /* for the teardown */
+    (void)close(again);
 }
 
 static void stolen_descriptor_is_noticed(void **state) {
@@ -334,6 +362,7 @@ int main(void) {
         with_file(full_table_is_refused),
         with_file(no_descriptor_remains),
         with_file(readonly_file_gives_no_token),
+        with_file(readers_are_attached_but_hold_no_slot),
         with_file(stolen_descriptor_is_noticed),
         with_file(unknown_counts_as_held),
         with_file(kill_frees),

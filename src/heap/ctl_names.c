@@ -1,0 +1,334 @@
+/* ctl_names.c -- the names of sharena_ctl: one table, and who reads and writes each of them.
+ *
+ * Numbers come from the books of the heap (page tables, counters): there is no second bookkeeping,
+ * and nothing to refresh. doc/ctl.md is the same table for people.
+ *
+ * Holds:  every name is in doc/ctl.md                                                   (tested)
+ * Lock:   none held on entry or return
+ * Killed: nothing shared is changed here
+ * Not here: the calling convention (ctl.c), the adding up (census.c), binding (arena.c).
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "heap/arena.h"
+#include "heap/census.h"
+#include "heap/ctl.h"
+#include "heap/heap.h"
+#include "heap/tcache.h"
+#include "ipc/errors.h"
+
+#define QUANTUM_BYTES 16u
+
+/* ---- what is built in, and configured ---- */
+
+static uint64_t epoch = 1; /* private to the process; atomic */
+
+static int read_version(const struct ctl_query *query, uint64_t *value) {
+    (void)query;
+    *value = (uint64_t)(uintptr_t)SHARENA_VERSION;
+    return 0;
+}
+
+static int read_epoch(const struct ctl_query *query, uint64_t *value) {
+    (void)query;
+    *value = __atomic_load_n(&epoch, __ATOMIC_RELAXED);
+    return 0;
+}
+
+static int write_epoch(const struct ctl_query *query, uint64_t value) {
+    (void)query;
+    (void)value;
+    __atomic_fetch_add(&epoch, 1, __ATOMIC_RELAXED);
+    return 0;
+}
+
+/* opt.*: the index is that of the entry. */
+static int read_opt(const struct ctl_query *query, uint64_t *value) {
+    const struct conf_entry *entry = conf_entry(query->index);
+    uint32_t number;
+    memcpy(&number, (const char *)&query->attachment->conf + entry->offset, sizeof(number));
+    *value = number;
+    return 0;
+}
+
+/* ---- what a heap is made of ---- */
+
+static int read_page(const struct ctl_query *query, uint64_t *value) {
+    (void)query;
+    *value = PAGE_BYTES;
+    return 0;
+}
+
+static int read_chunk(const struct ctl_query *query, uint64_t *value) {
+    (void)query;
+    *value = CHUNK_BYTES;
+    return 0;
+}
+
+static int read_quantum(const struct ctl_query *query, uint64_t *value) {
+    (void)query;
+    *value = QUANTUM_BYTES;
+    return 0;
+}
+
+static uint32_t count_bins(const struct ctl_query *query) {
+    (void)query;
+    return SIZE_CLASSES_SMALL;
+}
+
+static int read_nbins(const struct ctl_query *query, uint64_t *value) {
+    *value = count_bins(query);
+    return 0;
+}
+
+static int read_bin_size(const struct ctl_query *query, uint64_t *value) {
+    *value = sizeclass_run_shape(query->index)->region_bytes;
+    return 0;
+}
+
+static int read_bin_nregs(const struct ctl_query *query, uint64_t *value) {
+    *value = sizeclass_run_shape(query->index)->regions;
+    return 0;
+}
+
+static int read_bin_run_size(const struct ctl_query *query, uint64_t *value) {
+    *value = (uint64_t)sizeclass_run_shape(query->index)->pages * PAGE_BYTES;
+    return 0;
+}
+
+/* Large and huge classes that the capacity has room for. */
+static uint32_t count_lextents(const struct ctl_query *query) {
+    const struct superblock *superblock = heap_superblock(query->heap);
+    uint64_t capacity = superblock->total_bytes - superblock->data_offset;
+    uint32_t size_class = SIZE_CLASSES_SMALL;
+    while (size_class < SIZE_CLASSES_MAX && sizeclass_bytes(size_class) <= capacity) {
+        size_class++;
+    }
+    return size_class - SIZE_CLASSES_SMALL;
+}
+
+static int read_nlextents(const struct ctl_query *query, uint64_t *value) {
+    *value = count_lextents(query);
+    return 0;
+}
+
+static int read_lextent_size(const struct ctl_query *query, uint64_t *value) {
+    *value = sizeclass_bytes(SIZE_CLASSES_SMALL + query->index);
+    return 0;
+}
+
+/* ---- stats.* ---- */
+
+/* Attached for reading only there is no slot to lock with, and the census does without. */
+static struct census take_census(const struct ctl_query *query, int with_runs) {
+    struct census census;
+    int is_readonly = query->attachment->mapping.is_readonly;
+    census_take(query->heap, is_readonly ? NULL : heap_enter(query->heap), with_runs, &census);
+    return census;
+}
+
+static int read_allocated(const struct ctl_query *query, uint64_t *value) {
+    uint64_t blocks = take_census(query, 1).block_bytes;
+    uint64_t cached = census_cached_bytes(query->heap);
+    *value = blocks > cached ? blocks - cached : 0;
+    return 0;
+}
+
+static int read_cached(const struct ctl_query *query, uint64_t *value) {
+    *value = census_cached_bytes(query->heap);
+    return 0;
+}
+
+static int read_active(const struct ctl_query *query, uint64_t *value) {
+    *value = take_census(query, 1).active_pages * PAGE_BYTES;
+    return 0;
+}
+
+static int read_mapped(const struct ctl_query *query, uint64_t *value) {
+    *value = take_census(query, 0).used_chunks * CHUNK_BYTES;
+    return 0;
+}
+
+static int read_retained(const struct ctl_query *query, uint64_t *value) {
+    *value = take_census(query, 0).free_chunks * CHUNK_BYTES;
+    return 0;
+}
+
+static int read_metadata(const struct ctl_query *query, uint64_t *value) {
+    *value = census_fixed_bytes(query->heap) + census_table_bytes(query->heap);
+    return 0;
+}
+
+static int read_resident(const struct ctl_query *query, uint64_t *value) {
+    uint64_t backed = shared_get(&heap_state(query->heap)->backed_pages);
+    *value = census_fixed_bytes(query->heap) + backed * PAGE_BYTES;
+    return 0;
+}
+
+static int read_reaped(const struct ctl_query *query, uint64_t *value) {
+    *value = shared_get(&heap_state(query->heap)->reaped_threads);
+    return 0;
+}
+
+static int read_recovered(const struct ctl_query *query, uint64_t *value) {
+    *value = shared_get(&heap_state(query->heap)->recovered);
+    return 0;
+}
+
+static uint32_t count_made(const struct ctl_query *query) {
+    return shared_get(&heap_pool(query->heap)->arenas_made);
+}
+
+static int read_narenas(const struct ctl_query *query, uint64_t *value) {
+    *value = count_made(query);
+    return 0;
+}
+
+static int read_arena_nthreads(const struct ctl_query *query, uint64_t *value) {
+    *value = shared_get(&heap_arena(query->heap, query->index)->threads);
+    return 0;
+}
+
+static int read_arena_pdirty(const struct ctl_query *query, uint64_t *value) {
+    *value = shared_get(&heap_arena(query->heap, query->index)->pages_dirty);
+    return 0;
+}
+
+static int read_arena_pactive(const struct ctl_query *query, uint64_t *value) {
+    *value = shared_get(&heap_arena(query->heap, query->index)->pages_used);
+    return 0;
+}
+
+static int read_arena_chunks(const struct ctl_query *query, uint64_t *value) {
+    *value = shared_get(&heap_arena(query->heap, query->index)->chunks);
+    return 0;
+}
+
+/* ---- processes ---- */
+
+static uint32_t count_process_slots(const struct ctl_query *query) {
+    (void)query;
+    return PROCESSES_MAX;
+}
+
+static int is_attached(const struct ctl_query *query, uint32_t index) {
+    return shared_get(&heap_process(query->heap, index)->state) == SLOT_USED &&
+           token_is_held(&query->attachment->file, index);
+}
+
+static int read_processes(const struct ctl_query *query, uint64_t *value) {
+    *value = 0;
+    for (uint32_t i = 0; i < PROCESSES_MAX; i++) {
+        *value += is_attached(query, i) ? 1 : 0;
+    }
+    return 0;
+}
+
+static int read_process_pid(const struct ctl_query *query, uint64_t *value) {
+    if (!is_attached(query, query->index)) {
+        return error_set(ENOENT, "%s: no process has this slot now; processes.count have one",
+                         query->name);
+    }
+    *value = shared_get(&heap_process(query->heap, query->index)->pid);
+    return 0;
+}
+
+/* ---- thread.*: of the calling thread, which gets a slot if it has none ---- */
+
+static int read_thread_arena(const struct ctl_query *query, uint64_t *value) {
+    struct thread_slot *self = heap_enter(query->heap);
+    if (self == NULL) {
+        return errno;
+    }
+    *value = shared_get(&self->arena) - 1;
+    return 0;
+}
+
+static int write_thread_arena(const struct ctl_query *query, uint64_t value) {
+    struct thread_slot *self = heap_enter(query->heap);
+    if (self == NULL) {
+        return errno;
+    }
+    tcache_flush(query->heap, self);
+    return arena_bind(query->heap, self, (uint32_t)value);
+}
+
+static int read_tcache_enabled(const struct ctl_query *query, uint64_t *value) {
+    struct thread_slot *self = heap_enter(query->heap);
+    if (self == NULL) {
+        return errno;
+    }
+    *value = stack_capacity(slot_tcache(self), 1) != 0;
+    return 0;
+}
+
+static int write_tcache_enabled(const struct ctl_query *query, uint64_t value) {
+    struct thread_slot *self = heap_enter(query->heap);
+    if (self == NULL) {
+        return errno;
+    }
+    tcache_enable(query->heap, self, &query->attachment->conf, value != 0);
+    return 0;
+}
+
+static int write_tcache_flush(const struct ctl_query *query, uint64_t value) {
+    struct thread_slot *self = heap_enter(query->heap);
+    (void)value;
+    if (self == NULL) {
+        return errno;
+    }
+    tcache_flush(query->heap, self);
+    return 0;
+}
+
+/* ---- the table ---- */
+
+static const struct ctl_name names[] = {
+    {"version", CTL_STRING, read_version, NULL, NULL},
+    {"epoch", CTL_U64, read_epoch, write_epoch, NULL},
+    {"arenas.narenas", CTL_UNSIGNED, read_narenas, NULL, NULL},
+    {"arenas.page", CTL_SIZE, read_page, NULL, NULL},
+    {"arenas.chunk", CTL_SIZE, read_chunk, NULL, NULL},
+    {"arenas.quantum", CTL_SIZE, read_quantum, NULL, NULL},
+    {"arenas.nbins", CTL_UNSIGNED, read_nbins, NULL, NULL},
+    {"arenas.bin.#.size", CTL_SIZE, read_bin_size, NULL, count_bins},
+    {"arenas.bin.#.nregs", CTL_UNSIGNED, read_bin_nregs, NULL, count_bins},
+    {"arenas.bin.#.run_size", CTL_SIZE, read_bin_run_size, NULL, count_bins},
+    {"arenas.nlextents", CTL_UNSIGNED, read_nlextents, NULL, NULL},
+    {"arenas.lextent.#.size", CTL_SIZE, read_lextent_size, NULL, count_lextents},
+    {"thread.arena", CTL_UNSIGNED, read_thread_arena, write_thread_arena, NULL},
+    {"thread.tcache.enabled", CTL_BOOL, read_tcache_enabled, write_tcache_enabled, NULL},
+    {"thread.tcache.flush", CTL_ACTION, NULL, write_tcache_flush, NULL},
+    {"stats.allocated", CTL_SIZE, read_allocated, NULL, NULL},
+    {"stats.cached", CTL_SIZE, read_cached, NULL, NULL},
+    {"stats.active", CTL_SIZE, read_active, NULL, NULL},
+    {"stats.mapped", CTL_SIZE, read_mapped, NULL, NULL},
+    {"stats.retained", CTL_SIZE, read_retained, NULL, NULL},
+    {"stats.resident", CTL_SIZE, read_resident, NULL, NULL},
+    {"stats.metadata", CTL_SIZE, read_metadata, NULL, NULL},
+    {"stats.arenas.#.nthreads", CTL_UNSIGNED, read_arena_nthreads, NULL, count_made},
+    {"stats.arenas.#.pdirty", CTL_SIZE, read_arena_pdirty, NULL, count_made},
+    {"stats.arenas.#.pactive", CTL_SIZE, read_arena_pactive, NULL, count_made},
+    {"stats.arenas.#.chunks", CTL_SIZE, read_arena_chunks, NULL, count_made},
+    {"stats.reaped", CTL_U64, read_reaped, NULL, NULL},
+    {"stats.recovered", CTL_U64, read_recovered, NULL, NULL},
+    {"processes.count", CTL_UNSIGNED, read_processes, NULL, NULL},
+    {"process.#.pid", CTL_UNSIGNED, read_process_pid, NULL, count_process_slots},
+};
+
+const struct ctl_name *ctl_name(size_t index) {
+    return index < sizeof(names) / sizeof(names[0]) ? &names[index] : NULL;
+}
+
+int ctl_find_opt(const char *option, struct ctl_name *found, uint32_t *index) {
+    const struct conf_entry *entry;
+    for (*index = 0; (entry = conf_entry(*index)) != NULL; ++*index) {
+        if (strcmp(entry->name, option) == 0) {
+            enum ctl_type type = entry->type == CONF_BOOL ? CTL_BOOL : CTL_UNSIGNED;
+            *found = (struct ctl_name){entry->name, type, read_opt, NULL, NULL};
+            return 1;
+        }
+    }
+    return 0;
+}
