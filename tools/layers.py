@@ -33,7 +33,7 @@ LAYERS = {
         7: ["tcache"],
         8: ["publish"],
         9: ["reap", "audit"],
-        10: ["heap", "alloc", "roots", "check", "census", "ctl", "ctl_names"],
+        10: ["heap", "attach", "alloc", "roots", "check", "census", "ctl", "ctl_names"],
         11: ["api", "care"],
     },
 }

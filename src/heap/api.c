@@ -5,8 +5,8 @@
  *   malloc   is the hint this heap? -> stack by the size table -> top != base -> pop
  *   free     user data of the hint's heap? -> stack by the page map -> top != full -> push
  *
- * The hint (thread.h) lives in memory that the kernel wipes in a child, so no check of the process is needed.
- * A pointer that is no block leads to stacks[0], which is always full.
+ * The hint (thread.h) lives in memory that the kernel wipes in a child, so no check of the process
+ * is needed. A pointer that is no block leads to stacks[0], which is always full.
  *
  * Holds:  a public call returns with no lock held and nothing in hand or pending
  * Lock:   none

@@ -1,4 +1,4 @@
-/* heap.c -- attaching: of processes to heaps (open, close), of threads to heaps (enter).
+/* heap.c -- who uses a heap: processes open and close it, threads enter it.
  *
  * Stages of initialisation, in order:
  *   once per process   kernel check, size class tables, thread records, fork handlers
@@ -10,33 +10,26 @@
  * Holds:  an attachment is published with a process slot, unless read-only or in a fork's child
  *         that could not register yet
  * Lock:   registry lock; below it the file's open lock
- * Killed: a creator: MAGIC_CREATING stays, the next open begins anew. An opener in recovery: every
- *         step can be repeated, and the next cold open does so
- * Not here: verifying files (ipc/file.c, ipc/superblock.c), mapping them (ipc/mapping.c).
+ * Killed: see attach.c for processes, reap.c for threads
+ * Not here: making, recovering and mapping the file (attach.c).
  */
 #include "heap/heap.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stddef.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "heap/arena.h"
+#include "heap/attach.h"
 #include "heap/chunk.h"
 #include "heap/reap.h"
-#include "heap/roots.h"
 #include "heap/tcache.h"
 #include "ipc/errors.h"
 #include "ipc/forking.h"
-#include "ipc/journal.h"
 #include "ipc/lock.h"
 #include "ipc/slot.h"
 
-#define CAPACITY_DEFAULT (1ull << 40)
-#define CAPACITY_MAX (1ull << 43)
 #define ALL_FLAGS                                                                                  \
     (SHARENA_CREATE | SHARENA_EXCL | SHARENA_TRUNCATE | SHARENA_OPEN_ONLY | SHARENA_READONLY |     \
      SHARENA_REQUIRE_SYNC | SHARENA_RECOVER)
@@ -92,209 +85,7 @@ static int init_once(void) {
     return once_error;
 }
 
-/* ---- a new heap ---- */
-
-static int wish_for(const struct sharena_options *options, struct superblock_wish *wish) {
-    uint64_t capacity = options->capacity_bytes != 0 ? options->capacity_bytes : CAPACITY_DEFAULT;
-    if (capacity > CAPACITY_MAX) {
-        return error_set(EINVAL, "capacity_bytes %llu is more than a heap can have: at most %llu",
-                         (unsigned long long)capacity, (unsigned long long)CAPACITY_MAX);
-    }
-    uint64_t total = round_up(capacity, CHUNK_BYTES);
-    uint64_t data_offset = 0;
-    do { /* the metadata of a longer file is longer: at most two rounds change anything */
-        data_offset = geometry_of(total + data_offset).data_offset;
-    } while (geometry_of(total + data_offset).data_offset != data_offset);
-    uint64_t limit = options->limit_bytes;
-    if (limit != 0 && limit < PAGE_BYTES) {
-        limit = PAGE_BYTES; /* it is counted in pages, and none would mean no limit */
-    }
-    *wish = (struct superblock_wish){.total_bytes = total + data_offset,
-                                     .limit_bytes = limit,
-                                     .base_address = options->base_address,
-                                     .data_offset = data_offset,
-                                     .heap_fingerprint = heap_fingerprint()};
-    return 0;
-}
-
-static void init_locks(sharena_t *heap) {
-    slot_init_tokens(heap);
-    arena_init_locks(heap);
-    roots_init_locks(heap);
-}
-
-/* Base metadata: what lies at fixed places and is not made later, thread slots and arenas are. */
-static int init_metadata(sharena_t *heap) {
-    const struct superblock *superblock = heap_superblock(heap);
-    struct heap_state *state = heap_state(heap);
-    uint64_t processes = PROCESSES_OFFSET + PROCESSES_MAX * sizeof(struct process_slot);
-    if (mapping_back(heap, 0, processes, 0) != 0 ||
-        mapping_back(heap, POOL_OFFSET, ARENAS_OFFSET - POOL_OFFSET, 0) != 0) {
-        return error_set(ENOMEM, "the file system is full: no room for an empty heap (700 "
-                                 "KiB): free space there");
-    }
-    state->data_begin = (uint64_t)(uintptr_t)heap + superblock->data_offset;
-    state->data_page_map =
-        (uint64_t)(uintptr_t)(heap_page_map(heap) + (superblock->data_offset >> LG_PAGE));
-    init_locks(heap);
-    return 0;
-}
-
-static int create(struct attachment *attachment, const struct sharena_options *options) {
-    struct superblock_wish wish;
-    struct superblock superblock;
-    int error = wish_for(options, &wish);
-    if (error == 0) {
-        error = superblock_make(&wish, &superblock);
-    }
-    if (error == 0) {
-        error = superblock_begin(&attachment->file, &superblock);
-    }
-    if (error != 0) {
-        return error;
-    }
-    error = mapping_make(&attachment->file, &superblock, 0,
-                         (options->flags & SHARENA_REQUIRE_SYNC) != 0, &attachment->mapping);
-    if (error == 0) {
-        error = init_metadata(attachment->mapping.base);
-        if (error != 0) {
-            mapping_unmake(&attachment->mapping);
-        }
-    }
-    if (error != 0) {
-        superblock_abandon(&attachment->file);
-        return error;
-    }
-    superblock_finish(attachment->mapping.base);
-    return 0;
-}
-
-/* ---- an old heap ---- */
-
-static void read_boot_id(uint8_t boot_id[16]) {
-    memset(boot_id, 0, 16);
-    int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
-    char text[40] = {0};
-    if (fd >= 0) {
-        ssize_t got = read(fd, text, sizeof(text) - 1);
-        (void)got;
-        (void)close(fd);
-    }
-    uint64_t low = superblock_hash(SUPERBLOCK_HASH_SEED, text, strlen(text));
-    uint64_t high = superblock_hash(low, text, strlen(text));
-    memcpy(boot_id, &low, 8);
-    memcpy(boot_id + 8, &high, 8);
-}
-
-/* Nobody is attached, but somebody was and did not close: their open sections are undone, and
- * mutexes, whose words hold thread ids of the past, are made anew. Their slots are reaped as always
- * later. */
-static int recover_cold(struct attachment *attachment, uint32_t flags) {
-    sharena_t *heap = attachment->mapping.base;
-    uint8_t boot_id[16];
-    read_boot_id(boot_id);
-    if (memcmp(boot_id, heap_state(heap)->boot_id, 16) != 0 && (flags & SHARENA_RECOVER) == 0) {
-        return error_set(
-            EUCLEAN,
-            "%s was in use when its machine went down, or was copied while in "
-            "use: it may be torn. Open it with SHARENA_RECOVER, then sharena_check() it",
-            attachment->file.title);
-    }
-    reap_roll_back_all(heap);
-    init_locks(heap);
-    return 0;
-}
-
-static int attach_old(struct attachment *attachment, const struct superblock *superblock,
-                      uint32_t flags) {
-    int readonly = (flags & SHARENA_READONLY) != 0;
-    int error = mapping_make(&attachment->file, superblock, readonly,
-                             (flags & SHARENA_REQUIRE_SYNC) != 0, &attachment->mapping);
-    if (error != 0 || readonly || token_any_held(&attachment->file)) {
-        return error;
-    }
-    if (shared_get(&heap_state(attachment->mapping.base)->in_use)) {
-        error = recover_cold(attachment, flags);
-    } else {
-        init_locks(attachment->mapping.base);
-    }
-    if (error != 0) {
-        mapping_unmake(&attachment->mapping);
-    }
-    return error;
-}
-
 /* ---- open ---- */
-
-/* What the file is decides, under the open lock, whether it is made, emptied first, or
- * attached to. */
-static int attach_file(struct attachment *attachment, const struct sharena_options *options) {
-    uint32_t flags = options->flags;
-    enum file_state state;
-    struct superblock superblock;
-    int error = superblock_read(&attachment->file, &state, &superblock);
-    if (error != 0) {
-        return error;
-    }
-    if (state == FILE_HEAP && (flags & SHARENA_EXCL) != 0) {
-        return error_set(EEXIST, "%s is a heap already; SHARENA_EXCL demands a new one",
-                         attachment->file.title);
-    }
-    if (state == FILE_HEAP && (flags & SHARENA_TRUNCATE) == 0) {
-        return attach_old(attachment, &superblock, flags);
-    }
-    if (state == FILE_HEAP && token_anyone_attached(&attachment->file)) {
-        return error_set(EBUSY, "%s is in use: SHARENA_TRUNCATE must wait until all close it",
-                         attachment->file.title);
-    }
-    if ((flags & (SHARENA_OPEN_ONLY | SHARENA_READONLY)) != 0) {
-        return error_set(EUCLEAN, "%s is not a heap: %s", attachment->file.title,
-                         state == FILE_EMPTY ? "it is empty" : "its creation was never finished");
-    }
-    return create(attachment, options);
-}
-
-static int join_processes(struct attachment *attachment) {
-    int readonly = attachment->mapping.is_readonly;
-    int error = readonly ? token_take_reader(&attachment->file, &attachment->token)
-                         : slot_register_process(attachment);
-    if (error != 0) {
-        mapping_unmake(&attachment->mapping);
-    }
-    if (error != 0 || readonly) {
-        return error;
-    }
-    struct heap_state *state = heap_state(attachment->mapping.base);
-    read_boot_id(state->boot_id);
-    shared_store(&state->in_use, 1u); /* under the open lock; a kill leaves it set, as it should */
-    return 0;
-}
-
-/* This open made the file, and no heap came of it: nothing is left, unless another open was faster.
- * Under the open lock; who waits for it sees that the name is gone, and begins anew. */
-static void discard_made(const struct heap_file *file) {
-    struct stat status;
-    if (file_is_linked(file) && fstat(file->fd, &status) == 0 && status.st_size == 0) {
-        (void)unlink(file->name);
-    }
-}
-
-/* The file is open and not attached yet in this process. `made`: this open made it. */
-static int attach(struct attachment *attachment, const struct sharena_options *options, int made) {
-    int lock = file_lock_open(&attachment->file);
-    if (lock < 0) {
-        return errno;
-    }
-    int error = attach_file(attachment, options);
-    if (error == 0) {
-        error = join_processes(attachment);
-    }
-    if (error != 0 && made) {
-        discard_made(&attachment->file);
-    }
-    file_unlock_open(lock);
-    return error;
-}
 
 /* The heap is attached already: one more open of it. */
 static int open_again(struct attachment *attachment, uint32_t flags) {
@@ -333,16 +124,14 @@ static int open_file(struct heap_file *file, const struct sharena_options *optio
     } else if ((attachment = registry_reserve()) == NULL) {
         error =
             error_set(EMFILE, "%u heaps are attached to this process; close one first", HEAPS_MAX);
-        int lock = made ? file_lock_open(file) : -1;
-        if (lock >= 0) {
-            discard_made(file);
-            file_unlock_open(lock);
+        if (made) {
+            attach_discard(file);
         }
         file_close(file);
     } else {
         attachment->file = *file;
         attachment->conf = *conf;
-        error = attach(attachment, options, made);
+        error = attach_file(attachment, options, made);
         if (error == 0) {
             __atomic_store_n(&attachment->opens, 1, __ATOMIC_RELAXED);
             registry_publish(attachment);
@@ -429,28 +218,6 @@ SHARENA_API int sharena_open_fd(int fd, const struct sharena_options *given, sha
 
 /* ---- close ---- */
 
-/* The last thread and the last open are gone: so is the attachment. Registry lock. */
-static void detach(struct attachment *attachment) {
-    sharena_t *heap = attachment->mapping.base;
-    int lock = -1;
-    if (!attachment->mapping.is_readonly) {
-        lock = file_lock_open(&attachment->file);
-        if (attachment->token.page != NULL) {
-            slot_unregister_process(attachment);
-        }
-        if (lock >= 0 && !token_any_held(&attachment->file) && !slot_any_used(heap)) {
-            shared_store(&heap_state(heap)->in_use, 0u);
-        }
-    }
-    registry_remove(attachment);
-    token_release(&attachment->token);
-    mapping_unmake(&attachment->mapping);
-    if (lock >= 0) {
-        file_unlock_open(lock);
-    }
-    file_close(&attachment->file);
-}
-
 /* Gives back a slot of this process that was emptied, or empties it. */
 static void leave(struct attachment *attachment, struct thread_slot *slot) {
     reap_empty(attachment->mapping.base, slot);
@@ -461,7 +228,7 @@ static void leave(struct attachment *attachment, struct thread_slot *slot) {
 static void detach_if_unused(struct attachment *attachment) {
     if (!registry_is_open(attachment) &&
         __atomic_load_n(&attachment->threads, __ATOMIC_RELAXED) == 0) {
-        detach(attachment);
+        attach_undo(attachment);
     }
 }
 

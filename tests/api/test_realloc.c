@@ -19,7 +19,7 @@ static int close_heap(void **state) {
 
 static const size_t sizes[] = {0,           1,       8,       9,       100,     1000,
                                4096,        14336,   14337,   20000,   65536,   MIB,
-                               7 * MIB / 4, 2 * MIB, 3 * MIB, 4 * MIB, 5 * MIB, 20 * MIB};
+                               7 * MIB / 4, 2 * MIB, 3 * MIB, 4 * MIB, 5 * MIB, 9 * MIB};
 #define SIZES (sizeof(sizes) / sizeof(sizes[0]))
 
 static size_t smaller(size_t a, size_t b) {

@@ -343,6 +343,25 @@ static void test_a_flush_sorts_by_arena(void **state) {
     }
 }
 
+/* More blocks have to change places than fit into one step of the journal. */
+static void test_a_flush_that_moves_nearly_all(void **state) {
+    (void)state;
+    uint32_t count = sizeclass_stack_entries(1) - 1;
+    assert_true(2 * (count - 2) > JOURNAL_ENTRIES);
+    assert_int_equal(arena_bind(heap, self, 1), 0);
+    shared_ptr *first = shared_get(&stack_for(1)->bottom);
+    for (uint32_t i = 0; i < count; i++) {
+        void *block = take_one(i == 1, 1);
+        shared_store(&first[i], block);
+    }
+    shared_store(&stack_for(1)->top, first + count);
+    bin_flush(heap, self, 1, count - 1);
+    assert_int_equal(cached(1), 1);
+    assert_int_equal(shared_get(&bin_of(1, 1)->regions_given), 1);
+    assert_int_equal(shared_get(&bin_of(0, 1)->regions_given), count - 2);
+    flush(1);
+}
+
 /* Every region is of another run: each needs journal entries, and its run leaves. */
 static void test_a_flush_of_many_runs(void **state) {
     (void)state;
@@ -469,7 +488,9 @@ static void test_a_double_free_is_caught(void **state) {
     (void)sharena_reap(heap);
     assert_int_equal(books_now().report.blocks_live, before.report.blocks_live - 1);
     misdeed.block = take_one(0, 1);
+    uint32_t free_regions = shared_get(&run_of(other)->free_regions);
     child_stops(flush_twice, &misdeed, "double free of a small block");
+    assert_int_equal(shared_get(&run_of(other)->free_regions), free_regions); /* all is undone */
     (void)sharena_reap(heap);
     assert_int_equal(books_now().report.blocks_live, before.report.blocks_live - 1);
     give_one(other);
@@ -526,6 +547,7 @@ int main(void) {
         with_bin(test_empty_runs_leave_except_the_current_one),
         with_bin(test_full_run_at_once),
         with_bin(test_a_flush_sorts_by_arena),
+        with_bin(test_a_flush_that_moves_nearly_all),
         with_bin(test_a_flush_of_many_runs),
         with_bin(test_no_memory_for_a_run),
         with_bin(test_a_fill_may_be_partial),

@@ -285,6 +285,21 @@ static void test_alignment_within_a_free_span(void **state) {
     give(wall);
 }
 
+/* It is the address that is aligned: a heap may begin anywhere. */
+static void test_alignment_is_that_of_the_address(void **state) {
+    (void)state;
+    char path[SCRATCH_MAX];
+    const struct sharena_options options = {.capacity_bytes = 5 * GIB,
+                                            .base_address = 0x200000000000 + GIB};
+    assert_int_equal(sharena_open(scratch_path(path, "odd"), &options, &heap), 0);
+    self = heap_enter(heap);
+    assert_non_null(self);
+    assert_int_equal(pool_take(heap, self, 1, 2 * (uint32_t)(GIB / CHUNK_BYTES)), 0);
+    assert_aligned(shared_get(&self->hand.first), 2 * (uint32_t)(GIB / CHUNK_BYTES));
+    pool_give(heap, self);
+    clean_end(heap, path, 0);
+}
+
 /* ---- a span at its place ---- */
 
 static int take_at(uint32_t first, uint32_t count) {
@@ -547,6 +562,7 @@ int main(void) {
         with_pool(test_a_split_divides_what_is_backed),
         with_pool(test_alignment_skips_chunks_that_stay_free),
         with_pool(test_alignment_within_a_free_span),
+        cmocka_unit_test(test_alignment_is_that_of_the_address),
         with_pool(test_take_at_wants_a_free_span_there),
         with_pool(test_capacity),
         with_pool(test_metadata_counts_against_the_limit),

@@ -220,6 +220,18 @@ static void test_shrinks_in_place(void **state) {
     give(block);
 }
 
+static void test_what_a_block_gave_up_is_not_zero(void **state) {
+    (void)state;
+    char *block = take(CLASS_64K);
+    memset(block, 0xff, sizeclass_bytes(CLASS_64K));
+    assert_true(large_resize(heap, self, block, CLASS_16K));
+    char *behind = take(CLASS_32K);
+    assert_ptr_equal(behind, block + sizeclass_bytes(CLASS_16K));
+    assert_false(zero);
+    give(behind);
+    give(block);
+}
+
 /* Behind it there is first what is left of a batch, then what was never backed. */
 static void test_grows_in_place_into_clean_and_dirty(void **state) {
     (void)state;
@@ -411,6 +423,7 @@ int main(void) {
         with_large(test_oblivious_blocks_begin_anywhere_in_their_page),
         with_large(test_an_oblivious_block_keeps_its_page_when_resized),
         with_large(test_shrinks_in_place),
+        with_large(test_what_a_block_gave_up_is_not_zero),
         with_large(test_grows_in_place_into_clean_and_dirty),
         with_large(test_does_not_grow_into_others),
         with_large(test_does_not_grow_beyond_its_chunk),
