@@ -155,6 +155,7 @@ static int take_chunk(sharena_t *heap, struct thread_slot *self, uint32_t index)
 int arena_take(sharena_t *heap, struct thread_slot *self, uint32_t arena, uint32_t pages,
                uint32_t align) {
     ASSERT(shared_get(&self->hand.kind) == HAND_EMPTY);
+    ASSERT(pages + align - 1 <= CHUNK_PAGES);
     for (int batched = 1;;) {
         while (!take_free(heap, self, arena, pages, align, batched)) {
             int error = take_chunk(heap, self, arena);

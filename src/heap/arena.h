@@ -8,9 +8,10 @@
 
 #include "heap/geometry.h"
 
-/* Takes `pages` (at most CHUNK_PAGES) backed pages at a multiple of `align` pages into self's empty
- * hand: from a dirty run, else a clean one, else a chunk from the pool. hand.flags has HAND_ZERO if
- * they are known to be zero. 0, or ENOMEM with error_set. */
+/* Takes `pages` backed pages at a multiple of `align` pages into self's empty hand: from a dirty
+ * run, else a clean one, else a chunk from the pool. pages + align - 1 are at most CHUNK_PAGES, or
+ * no chunk would do. hand.flags has HAND_ZERO if they are known to be zero. 0, or ENOMEM with
+ * error_set. */
 int arena_take(sharena_t *heap, struct thread_slot *self, uint32_t arena, uint32_t pages,
                uint32_t align) __attribute__((warn_unused_result));
 

@@ -3,7 +3,7 @@
  * Rules proved here, each with its finding: chunks are tiled by spans and arena chunks by runs;
  * each has one owner that its state names; free neighbours of a kind are joined; trees hold exactly
  * the free spans and runs of their kind and are in order; page map and kinds agree with the runs;
- * bits agree with counts.
+ * bits agree with counts. A wild number is a finding, never followed.
  *
  * Lock:   all of the heap, held by the caller
  * Killed: nothing is changed
@@ -49,6 +49,61 @@ static void count_live(struct audit *audit, uint64_t blocks, uint64_t bytes) {
     audit->report->bytes_live += blocks * bytes;
 }
 
+/* ---- trees ---- */
+
+#define TREE_DEPTH_MAX 256u /* some four times what a million nodes need */
+
+/* Whether the tables have an entry of that number: a damaged link may hold anything. */
+static int has_entry(const struct audit *audit, struct tree tree, uint32_t index) {
+    int is_run = tree.node_bytes == sizeof(struct run);
+    uint32_t chunk = is_run ? chunk_of_page(index) : index;
+    return chunk >= first_chunk(audit->heap) && chunk < end_chunk(audit->heap) &&
+           (!is_run || shared_get(&heap_chunk(audit->heap, chunk)->has_runs));
+}
+
+static uint64_t key_of(struct tree tree, uint32_t index) {
+    return (uint64_t)shared_get(&tree_at(tree, index)->size) << 32 | index;
+}
+
+/* Whether all links below `node` lead to entries in their order. Each entry is met once at most:
+ * its key must lie between those of the nodes that lead to it. */
+static int can_be_walked(const struct audit *audit, struct tree tree, uint32_t node, uint64_t low,
+                         uint64_t high, uint32_t depth) {
+    if (node == 0) {
+        return 1;
+    }
+    if (depth == TREE_DEPTH_MAX || !has_entry(audit, tree, node)) {
+        return 0;
+    }
+    uint64_t key = key_of(tree, node);
+    return key >= low && key <= high &&
+           can_be_walked(audit, tree, shared_get(&tree_at(tree, node)->left), low, key - 1,
+                         depth + 1) &&
+           can_be_walked(audit, tree, shared_get(&tree_at(tree, node)->right), key + 1, high,
+                         depth + 1);
+}
+
+/* The number of nodes, or UINT32_MAX if the tree is out of order. */
+static uint32_t count_nodes(const struct audit *audit, struct tree tree) {
+    return can_be_walked(audit, tree, shared_get(tree.root), 0, UINT64_MAX, 0) ? tree_audit(tree)
+                                                                               : UINT32_MAX;
+}
+
+/* Whether the node is found where its key belongs. With as many nodes as there are members, each
+ * found, a tree has the members and nothing else. */
+static int is_in_tree(const struct audit *audit, struct tree tree, uint32_t index) {
+    uint64_t key = key_of(tree, index);
+    uint32_t node = shared_get(tree.root);
+    for (uint32_t i = 0; i < TREE_DEPTH_MAX && has_entry(audit, tree, node); i++) {
+        if (node == index) {
+            return 1;
+        }
+        const struct tree_node *at = tree_at(tree, node);
+        node = shared_get(key_of(tree, node) < key ? &at->right : &at->left);
+    }
+    return 0;
+}
+
 /* ---- runs ---- */
 
 static void expect_no_entries(struct audit *audit, uint32_t page, uint32_t pages) {
@@ -74,6 +129,11 @@ static void audit_bin_run(struct audit *audit, uint32_t page, struct run *run) {
         return;
     }
     const struct run_shape *shape = sizeclass_run_shape(size_class);
+    if (shared_get(&run->size) != shape->pages) {
+        audit_finding(audit, "run at page %u: %u pages for class %u", page, shared_get(&run->size),
+                      size_class);
+        return;
+    }
     uint32_t bits = 0;
     for (uint32_t bit = 0; bit < shape->regions; bit += 64) {
         uint64_t word = shared_get(run_bitmap_word(run, bit));
@@ -84,14 +144,14 @@ static void audit_bin_run(struct audit *audit, uint32_t page, struct run *run) {
     }
     uint32_t free_regions = shared_get(&run->free_regions);
     uint32_t place = shared_get(&run->extra);
-    const struct bin *bin = &heap_arena(audit->heap, shared_get(&run->arena))->bins[size_class];
-    EXPECT(audit, shared_get(&run->size) == shape->pages, "run at page %u: %u pages for class %u",
-           page, shared_get(&run->size), size_class);
+    uint32_t arena = shared_get(&heap_chunk(audit->heap, chunk_of_page(page))->arena);
+    const struct bin *bin = &heap_arena(audit->heap, arena)->bins[size_class];
     EXPECT(audit, bits == free_regions, "run at page %u: %u bits set, %u regions free", page, bits,
            free_regions);
     EXPECT(audit, (place == BIN_CURRENT) == (shared_get(&bin->current) == page),
            "run at page %u: current by one account only", page);
-    EXPECT(audit, (place == BIN_FULL) == (free_regions == 0),
+    EXPECT(audit,
+           place >= BIN_CURRENT && place <= BIN_FULL && (place == BIN_FULL) == (free_regions == 0),
            "run at page %u: place %u with %u free", page, place, free_regions);
     for (uint32_t i = 0; i < shape->pages; i++) {
         EXPECT(audit,
@@ -112,6 +172,9 @@ static void audit_large_run(struct audit *audit, uint32_t page, const struct run
     /* cache_oblivious: one more page, wherever in the first the block begins */
     EXPECT(audit, pages == large_pages(size_class) || pages == large_pages(size_class) + 1,
            "run at page %u: %u pages for class %u", page, pages, size_class);
+    uint32_t offset = shared_get(&run->extra);
+    EXPECT(audit, offset == 0 || (offset < PAGE_BYTES && pages > large_pages(size_class)),
+           "run at page %u: its block begins at offset %u of %u pages", page, offset, pages);
     EXPECT(audit, page_entry(audit, page) == stack_offset_of(size_class),
            "page %u: page map %u is not that of its large block", page, page_entry(audit, page));
     expect_kinds(audit, page, pages, 0);
@@ -205,19 +268,23 @@ static void audit_arena_chunk(struct audit *audit, uint32_t index, const struct 
 
 static void audit_huge(struct audit *audit, uint32_t index, const struct chunk *chunk) {
     uint32_t size_class = shared_get(&chunk->size_class);
+    uint32_t size = shared_get(&chunk->size);
     uint32_t page = first_page_of_chunk(index);
-    uint64_t pages = sizeclass_bytes(size_class < SIZE_CLASSES_MAX ? size_class : 0) / PAGE_BYTES;
-    EXPECT(audit,
-           size_class >= SIZE_CLASSES_SMALL && size_class < SIZE_CLASSES_MAX &&
-               pages <= (uint64_t)shared_get(&chunk->size) * CHUNK_PAGES,
-           "chunk %u: huge block of class %u in %u chunks", index, size_class,
-           shared_get(&chunk->size));
+    if (size_class < SIZE_CLASSES_SMALL || size_class >= SIZE_CLASSES_MAX ||
+        sizeclass_bytes(size_class) > (uint64_t)size * CHUNK_BYTES) {
+        audit_finding(audit, "chunk %u: huge block of class %u in %u chunks", index, size_class,
+                      size);
+        return;
+    }
+    uint64_t pages = sizeclass_bytes(size_class) / PAGE_BYTES;
+    uint32_t cached = size_class < SIZE_CLASSES_LARGE_END ? SIZE_CLASSES_CACHED : size_class;
     EXPECT(audit, shared_get(&chunk->backed) >= pages,
            "chunk %u: huge block of %llu pages, %u backed", index, (unsigned long long)pages,
            shared_get(&chunk->backed));
-    EXPECT(audit, page_entry(audit, page) != 0, "chunk %u: huge block without a page map entry",
-           index);
-    count_live(audit, 1, sizeclass_bytes(size_class < SIZE_CLASSES_MAX ? size_class : 0));
+    EXPECT(audit, page_entry(audit, page) == stack_offset_of(cached),
+           "chunk %u: page map %u is not that of its huge block", index, page_entry(audit, page));
+    expect_no_entries(audit, page + 1, size * CHUNK_PAGES - 1);
+    count_live(audit, 1, sizeclass_bytes(size_class));
 }
 
 static void audit_free_span(struct audit *audit, uint32_t index, const struct chunk *chunk) {
@@ -231,8 +298,7 @@ static void audit_free_span(struct audit *audit, uint32_t index, const struct ch
            shared_get(&last->first) == index &&
                shared_get(&last->state) == shared_get(&chunk->state),
            "chunk %u: last chunk of its span does not lead back to it", index);
-    EXPECT(audit, page_entry(audit, first_page_of_chunk(index)) == 0,
-           "chunk %u: free with a page map entry", index);
+    expect_no_entries(audit, first_page_of_chunk(index), size * CHUNK_PAGES);
     audit->report->chunks_free += size;
     audit->report->pages_dirty += backed;
 }
@@ -276,27 +342,56 @@ static void audit_pool_trees(struct audit *audit) {
     for (int i = 0; i < 2; i++) {
         struct tree tree = pool_tree(audit->heap, states[i]);
         uint32_t nodes = 0;
-        EXPECT(audit, tree_audit(tree) != UINT32_MAX, "chunk pool: its tree %d is out of order", i);
+        uint32_t counted = count_nodes(audit, tree);
+        if (counted == UINT32_MAX) {
+            audit_finding(audit, "chunk pool: its tree %d is out of order", i);
+            continue;
+        }
         for (uint32_t c = first_chunk(audit->heap); c < end_chunk(audit->heap);) {
             const struct chunk *chunk = heap_chunk(audit->heap, c);
             uint32_t state = shared_get(&chunk->state);
-            nodes += state == states[i];
+            if (state == states[i]) {
+                nodes++;
+                EXPECT(audit, is_in_tree(audit, tree, c), "chunk %u: free, but not in tree %d", c,
+                       i);
+            }
             c += state == CHUNK_ARENA ? 1 : shared_get(&chunk->size);
         }
-        EXPECT(audit, tree_audit(tree) == nodes, "chunk pool: %u free spans, %u in tree %d", nodes,
-               tree_audit(tree), i);
+        EXPECT(audit, counted == nodes, "chunk pool: %u free spans, %u in tree %d", nodes, counted,
+               i);
+    }
+}
+
+/* Whether the span in front of `index`, which began at `before`, should have been joined with it. */
+static int should_be_joined(const struct audit *audit, uint32_t before, uint32_t index) {
+    const struct chunk *front = heap_chunk(audit->heap, before);
+    const struct chunk *back = heap_chunk(audit->heap, index);
+    if (shared_get(&front->state) != shared_get(&back->state)) {
+        return 0;
+    }
+    switch (shared_get(&front->state)) {
+    case CHUNK_FREE_CLEAN:
+        return 1;
+    case CHUNK_FREE_DIRTY:
+        return shared_get(&front->backed) == shared_get(&front->size) * CHUNK_PAGES;
+    default:
+        return 0;
     }
 }
 
 void audit_chunks(struct audit *audit) {
     uint32_t end = end_chunk(audit->heap);
     uint32_t index = first_chunk(audit->heap);
+    uint32_t before = index;
     audit->report->chunks = end - index;
     while (index < end) {
         uint32_t size = audit_span(audit, index, end);
         if (size == 0) {
             return;
         }
+        EXPECT(audit, before == index || !should_be_joined(audit, before, index),
+               "chunk %u: free beside a free span of its kind", index);
+        before = index;
         index += size;
     }
     audit_pool_trees(audit);
@@ -312,7 +407,23 @@ struct totals { /* of one arena, as found */
     uint32_t clean_runs;
     uint32_t bin_runs[SIZE_CLASSES_SMALL];
     uint32_t nonfull_runs[SIZE_CLASSES_SMALL];
+    uint32_t current_runs[SIZE_CLASSES_SMALL];
 };
+
+/* A run that is free, or has free regions and is not current, is in the tree for it. */
+static void expect_in_tree(struct audit *audit, uint32_t page, const struct run *run) {
+    struct arena *arena = heap_arena(audit->heap, shared_get(&run->arena));
+    uint32_t state = shared_get(&run->state);
+    struct tree tree;
+    if (state == RUN_FREE_DIRTY || state == RUN_FREE_CLEAN) {
+        tree = run_tree(audit->heap, arena, state == RUN_FREE_DIRTY);
+    } else if (state == RUN_BIN && shared_get(&run->extra) == BIN_NONFULL) {
+        tree = bin_tree(audit->heap, &arena->bins[shared_get(&run->size_class)]);
+    } else {
+        return;
+    }
+    EXPECT(audit, is_in_tree(audit, tree, page), "run at page %u: not in the tree for it", page);
+}
 
 static void add_run(const struct run *run, struct totals *totals) {
     uint32_t pages = shared_get(&run->size);
@@ -329,10 +440,11 @@ static void add_run(const struct run *run, struct totals *totals) {
     if (state == RUN_BIN && size_class < SIZE_CLASSES_SMALL) {
         totals->bin_runs[size_class]++;
         totals->nonfull_runs[size_class] += shared_get(&run->extra) == BIN_NONFULL;
+        totals->current_runs[size_class] += shared_get(&run->extra) == BIN_CURRENT;
     }
 }
 
-static void add_chunks(const struct audit *audit, uint32_t arena, struct totals *totals) {
+static void add_chunks(struct audit *audit, uint32_t arena, struct totals *totals) {
     for (uint32_t c = first_chunk(audit->heap); c < end_chunk(audit->heap);) {
         const struct chunk *chunk = heap_chunk(audit->heap, c);
         if (shared_get(&chunk->state) != CHUNK_ARENA) {
@@ -344,12 +456,34 @@ static void add_chunks(const struct audit *audit, uint32_t arena, struct totals 
             uint32_t end = first_page_of_chunk(c + 1);
             for (uint32_t page = first_page_of_chunk(c); page < end;) {
                 const struct run *run = heap_run(audit->heap, page);
+                expect_in_tree(audit, page, run);
                 add_run(run, totals);
                 page += shared_get(&run->size);
             }
         }
         c++;
     }
+}
+
+static void expect_nodes(struct audit *audit, uint32_t arena, const char *kind, struct tree tree,
+                         uint32_t members) {
+    uint32_t nodes = count_nodes(audit, tree);
+    if (nodes == UINT32_MAX) {
+        audit_finding(audit, "arena %u: a tree of %s runs is out of order", arena, kind);
+        return;
+    }
+    EXPECT(audit, nodes == members, "arena %u: %u %s runs, %u in their tree", arena, members, kind,
+           nodes);
+}
+
+/* Whether the arena may keep that chunk for its next need. */
+static int is_spare(const struct audit *audit, uint32_t arena, uint32_t index) {
+    if (index < first_chunk(audit->heap) || index >= end_chunk(audit->heap)) {
+        return 0;
+    }
+    const struct chunk *chunk = heap_chunk(audit->heap, index);
+    return shared_get(&chunk->state) == CHUNK_ARENA && shared_get(&chunk->arena) == arena &&
+           shared_get(&chunk->free_pages) == CHUNK_PAGES;
 }
 
 static void audit_bins(struct audit *audit, uint32_t index, const struct totals *totals) {
@@ -359,9 +493,10 @@ static void audit_bins(struct audit *audit, uint32_t index, const struct totals 
         EXPECT(audit, shared_get(&bin->runs) == totals->bin_runs[i],
                "arena %u, bin %u: %u runs, but its entry says %u", index, i, totals->bin_runs[i],
                shared_get(&bin->runs));
-        EXPECT(audit, tree_audit(bin_tree(audit->heap, bin)) == totals->nonfull_runs[i],
-               "arena %u, bin %u: %u non-full runs, %u in its tree", index, i,
-               totals->nonfull_runs[i], tree_audit(bin_tree(audit->heap, bin)));
+        EXPECT(audit, (shared_get(&bin->current) != 0) == totals->current_runs[i],
+               "arena %u, bin %u: current is page %u, but %u runs are", index, i,
+               shared_get(&bin->current), totals->current_runs[i]);
+        expect_nodes(audit, index, "non-full", bin_tree(audit->heap, bin), totals->nonfull_runs[i]);
     }
 }
 
@@ -377,16 +512,10 @@ static void audit_arena(struct audit *audit, uint32_t index) {
            shared_get(&arena->pages_dirty));
     EXPECT(audit, shared_get(&arena->pages_used) == totals.used, "arena %u: %u used pages, not %u",
            index, totals.used, shared_get(&arena->pages_used));
-    EXPECT(audit, tree_audit(run_tree(audit->heap, arena, 1)) == totals.dirty_runs,
-           "arena %u: %u dirty runs, %u in their tree", index, totals.dirty_runs,
-           tree_audit(run_tree(audit->heap, arena, 1)));
-    EXPECT(audit, tree_audit(run_tree(audit->heap, arena, 0)) == totals.clean_runs,
-           "arena %u: %u clean runs, %u in their tree", index, totals.clean_runs,
-           tree_audit(run_tree(audit->heap, arena, 0)));
+    expect_nodes(audit, index, "dirty", run_tree(audit->heap, arena, 1), totals.dirty_runs);
+    expect_nodes(audit, index, "clean", run_tree(audit->heap, arena, 0), totals.clean_runs);
     uint32_t spare = shared_get(&arena->spare);
-    EXPECT(audit,
-           spare == 0 || (shared_get(&heap_chunk(audit->heap, spare)->arena) == index &&
-                          shared_get(&heap_chunk(audit->heap, spare)->free_pages) == CHUNK_PAGES),
+    EXPECT(audit, spare == 0 || is_spare(audit, index, spare),
            "arena %u: its spare chunk %u is not a free one of its own", index, spare);
     audit_bins(audit, index, &totals);
 }

@@ -80,6 +80,31 @@ static void pause_shortly(void) {
     (void)nanosleep(&pause, NULL);
 }
 
+/* What a thread slot says that one of its stacks holds, as of one moment. */
+struct extent {
+    const shared_ptr *bottom;
+    const shared_ptr *top;
+};
+
+/* NULL: the slot never had a cache. */
+static int is_in_storage(const struct tcache *tcache, uint32_t size_class, const shared_ptr *at) {
+    const shared_ptr *first = &tcache->storage[sizeclass_stack_first(size_class)];
+    return at == NULL || (at >= first && at <= first + sizeclass_stack_entries(size_class) &&
+                          (uintptr_t)at % sizeof(*at) == 0);
+}
+
+/* 0 if it is out of its storage, or looked so because its thread moved it meanwhile. */
+static int read_extent(const struct tcache *tcache, uint32_t size_class, struct extent *extent) {
+    const struct tcache_stack *stack = &tcache->stacks[size_class + 1];
+    extent->bottom = shared_get(&stack->bottom);
+    extent->top = shared_get(&stack->top);
+    return extent->bottom <= extent->top && (extent->bottom == NULL) == (extent->top == NULL) &&
+           is_in_storage(tcache, size_class, extent->bottom) &&
+           is_in_storage(tcache, size_class, extent->top) &&
+           is_in_storage(tcache, size_class, shared_get(&stack->base)) &&
+           is_in_storage(tcache, size_class, shared_get(&stack->full));
+}
+
 /* How many caches hold the block at this moment. */
 static uint32_t count_holders(const sharena_t *heap, const void *block) {
     uint32_t holders = 0;
@@ -87,9 +112,9 @@ static uint32_t count_holders(const sharena_t *heap, const void *block) {
     for (uint32_t i = 0; i < high; i++) {
         struct tcache *tcache = slot_tcache(heap_thread(heap, i));
         for (uint32_t j = 1; j <= SIZE_CLASSES_CACHED; j++) {
-            const shared_ptr *bottom = shared_get(&tcache->stacks[j].bottom);
-            const shared_ptr *top = shared_get(&tcache->stacks[j].top);
-            for (const shared_ptr *at = bottom; at < top; at++) {
+            struct extent extent;
+            int is_sound = read_extent(tcache, j - 1, &extent);
+            for (const shared_ptr *at = extent.bottom; is_sound && at < extent.top; at++) {
                 holders += shared_get(at) == block;
             }
         }
@@ -135,31 +160,40 @@ static void audit_cached(struct audit *audit, uint32_t slot, uint32_t size_class
     audit->report->bytes_cached += bytes;
 }
 
-static int is_in_storage(const struct tcache *tcache, uint32_t size_class, const shared_ptr *at) {
-    const shared_ptr *first = &tcache->storage[sizeclass_stack_first(size_class)];
-    return at >= first && at <= first + sizeclass_stack_entries(size_class);
-}
-
 static void audit_stack(struct audit *audit, struct thread_slot *slot, uint32_t size_class) {
     const struct tcache *tcache = slot_tcache(slot);
-    const struct tcache_stack *stack = &tcache->stacks[size_class + 1];
-    const shared_ptr *bottom = shared_get(&stack->bottom);
-    const shared_ptr *top = shared_get(&stack->top);
-    if (bottom == top) {
-        return;
+    struct extent extent;
+    int is_sound = read_extent(tcache, size_class, &extent);
+    for (int i = 0; i < RETRIES && !is_sound; i++) {
+        pause_shortly();
+        is_sound = read_extent(tcache, size_class, &extent);
     }
-    if (bottom > top || !is_in_storage(tcache, size_class, bottom) ||
-        !is_in_storage(tcache, size_class, top)) {
+    if (!is_sound) {
         audit_finding(audit, "thread slot %u: its stack of class %u is out of its storage",
                       shared_get(&slot->index), size_class);
         return;
     }
-    for (const shared_ptr *at = bottom; at < top; at++) {
+    for (const shared_ptr *at = extent.bottom; at < extent.top; at++) {
         audit_cached(audit, shared_get(&slot->index), size_class, shared_get(at));
     }
 }
 
 /* ---- slots ---- */
+
+/* The entries are only looked at if their tables have them. */
+static int carries_run(const sharena_t *heap, uint32_t page, uint32_t pages) {
+    uint32_t chunk = chunk_of_page(page);
+    return chunk >= first_chunk(heap) && chunk < end_chunk(heap) &&
+           shared_get(&heap_chunk(heap, chunk)->has_runs) &&
+           shared_get(&heap_run(heap, page)->state) == RUN_HAND &&
+           shared_get(&heap_run(heap, page)->size) == pages;
+}
+
+static int carries_span(const sharena_t *heap, uint32_t chunk, uint32_t chunks) {
+    return chunk >= first_chunk(heap) && chunk < end_chunk(heap) &&
+           shared_get(&heap_chunk(heap, chunk)->state) == CHUNK_HAND &&
+           shared_get(&heap_chunk(heap, chunk)->size) == chunks;
+}
 
 static void audit_hand(struct audit *audit, const struct thread_slot *slot) {
     const struct hand *hand = &slot->hand;
@@ -168,21 +202,22 @@ static void audit_hand(struct audit *audit, const struct thread_slot *slot) {
     uint32_t index = shared_get(&slot->index);
     audit->backed_pages += shared_get(&hand->charged);
     if (shared_get(&hand->kind) == HAND_RUN) {
-        const struct run *run = heap_run(audit->heap, first);
         audit->hands++;
-        if (shared_get(&run->state) != RUN_HAND || shared_get(&run->size) != count) {
+        if (!carries_run(audit->heap, first, count)) {
             audit_finding(audit, "thread slot %u: carries the run at page %u, which is not so",
                           index, first);
         }
         int is_dirty = (shared_get(&hand->flags) & HAND_DIRTY) != 0;
         audit->backed_pages += is_dirty && shared_get(&hand->charged) == 0 ? count : 0;
     } else if (shared_get(&hand->kind) == HAND_SPAN) {
-        const struct chunk *chunk = heap_chunk(audit->heap, first);
         audit->hands++;
-        if (shared_get(&chunk->state) != CHUNK_HAND || shared_get(&chunk->size) != count) {
+        if (!carries_span(audit->heap, first, count)) {
             audit_finding(audit, "thread slot %u: carries the chunk %u, which is not so", index,
                           first);
         }
+    } else if (shared_get(&hand->kind) > HAND_TAIL) {
+        audit_finding(audit, "thread slot %u: a hand of kind %u does not exist", index,
+                      shared_get(&hand->kind));
     }
 }
 
@@ -236,7 +271,12 @@ static void audit_slots(struct audit *audit, const struct thread_slot *self) {
 
 static void audit_roots(struct audit *audit) {
     const struct root_table *table = heap_roots(audit->heap);
-    for (uint32_t i = 0; i < shared_get(&table->high); i++) {
+    uint32_t high = shared_get(&table->high);
+    if (high > SHARENA_ROOTS_MAX) {
+        audit_finding(audit, "roots: %u entries used of %u", high, SHARENA_ROOTS_MAX);
+        return;
+    }
+    for (uint32_t i = 0; i < high; i++) {
         const struct root *root = &table->roots[i];
         if (shared_get(&root->state) == ROOT_SET &&
             !is_user_data(audit->heap, shared_get(&root->object))) {
@@ -260,6 +300,24 @@ static void audit_sums(struct audit *audit) {
     if (audit->hands != audit->hand_runs + audit->hand_spans) {
         audit_finding(audit, "%u runs and spans are in transit, but %u hands carry one",
                       audit->hand_runs + audit->hand_spans, audit->hands);
+    }
+}
+
+/* The numbers that say how much there is to walk over. They only grow, so no lock is needed. */
+static void audit_bounds(struct audit *audit) {
+    const struct superblock *superblock = heap_superblock(audit->heap);
+    const struct heap_state *state = heap_state(audit->heap);
+    uint64_t bytes = shared_get(&state->data_bytes);
+    uint32_t arenas = shared_get(&heap_pool(audit->heap)->arenas_made);
+    uint32_t threads = shared_get(&state->threads_high);
+    if (bytes > superblock->total_bytes - superblock->data_offset || bytes % CHUNK_BYTES != 0) {
+        audit_finding(audit, "%llu bytes of user data cannot be", (unsigned long long)bytes);
+    }
+    if (arenas > ARENAS_MAX) {
+        audit_finding(audit, "%u arenas cannot be, at most %u", arenas, ARENAS_MAX);
+    }
+    if (threads > THREADS_MAX) {
+        audit_finding(audit, "%u thread slots cannot be, at most %u", threads, THREADS_MAX);
     }
 }
 
@@ -306,9 +364,13 @@ SHARENA_API int sharena_check(sharena_t *heap, struct sharena_report *given) {
     if (self == NULL) {
         return errno;
     }
-    (void)reap_dead(heap_attachment(heap));
-    int is_done = 0;
+    struct audit bounds = {.heap = heap, .report = report};
+    audit_bounds(&bounds);
+    int is_done = report->findings != 0;
     int error = 0;
+    if (!is_done) {
+        (void)reap_dead(heap_attachment(heap));
+    }
     while (error == 0 && !is_done) {
         error = check_once(heap, self, report, &is_done);
     }

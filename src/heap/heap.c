@@ -72,6 +72,7 @@ static void init_process(void) {
         sizeclass_init();
         superblock_expect(heap_fingerprint());
         thread_exit_hook = at_thread_exit;
+        slot_dead_hook = reap_mark_locks;
         once_error = thread_init();
     }
     if (once_error == 0) {
@@ -279,36 +280,49 @@ SHARENA_API int sharena_close(sharena_t *heap) {
     return 0;
 }
 
-SHARENA_API int sharena_unlink(const char *path) {
-    struct heap_file file;
+/* Under the open lock. ESTALE: the name leads to another file by now, which is not ours to remove. */
+static int remove_name(const struct heap_file *file) {
     struct superblock superblock;
     enum file_state state = FILE_EMPTY;
-    int made;
+    if (!file_is_linked(file)) {
+        return ESTALE;
+    }
+    int error = superblock_read(file, &state, &superblock);
+    if (error == 0 && state == FILE_EMPTY) {
+        error = error_set(EUCLEAN, "%s is not a heap: it is empty", file->title);
+    }
+    if (error == 0 && state == FILE_HEAP && token_anyone_attached(file)) {
+        error = error_set(EBUSY, "%s is in use: it can be removed when all have closed it",
+                          file->title);
+    }
+    if (error == 0 && unlink(file->name) != 0) {
+        error = error_set(errno, "cannot remove %s: %s", file->title, strerror(errno));
+    }
+    return error;
+}
+
+SHARENA_API int sharena_unlink(const char *path) {
     int error = init_once();
     if (error == 0 && path == NULL) {
         error = error_set(EINVAL, "the path argument of sharena_unlink() is NULL");
     }
-    if (error == 0) {
-        error = file_open_path(path, 0, 0, 0, 0, &file, &made);
-    }
     if (error != 0) {
         return error;
     }
-    int lock = file_lock_open(&file);
-    error = lock < 0 ? errno : superblock_read(&file, &state, &superblock);
-    if (error == 0 && state == FILE_EMPTY) {
-        error = error_set(EUCLEAN, "%s is not a heap: it is empty", path);
-    }
-    if (error == 0 && state == FILE_HEAP && token_anyone_attached(&file)) {
-        error = error_set(EBUSY, "%s is in use: it can be removed when all have closed it", path);
-    }
-    if (error == 0 && unlink(path) != 0) {
-        error = error_set(errno, "cannot remove %s: %s", path, strerror(errno));
-    }
-    if (lock >= 0) {
-        file_unlock_open(lock);
-    }
-    file_close(&file);
+    do {
+        struct heap_file file;
+        int made;
+        error = file_open_path(path, 0, 0, 0, 0, &file, &made);
+        if (error != 0) {
+            return error;
+        }
+        int lock = file_lock_open(&file);
+        error = lock < 0 ? errno : remove_name(&file);
+        if (lock >= 0) {
+            file_unlock_open(lock);
+        }
+        file_close(&file);
+    } while (error == ESTALE);
     return error;
 }
 

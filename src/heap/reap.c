@@ -71,6 +71,29 @@ void reap_empty(sharena_t *heap, struct thread_slot *slot) {
     arena_leave(heap, slot);
 }
 
+static void mark_lock(const struct thread_slot *dead, struct shared_lock *lock) {
+    if (lock_is_held(dead, lock)) {
+        robust_mutex_mark_dead(&lock->mutex, shared_get(&dead->tid));
+    }
+}
+
+void reap_mark_locks(sharena_t *heap, const struct thread_slot *dead) {
+    uint32_t made = shared_get(&heap_pool(heap)->arenas_made);
+    for (uint32_t i = 0; i < made && i < ARENAS_MAX; i++) {
+        struct arena *arena = heap_arena(heap, i);
+        mark_lock(dead, &arena->lock);
+        for (uint32_t j = 0; j < SIZE_CLASSES_SMALL; j++) {
+            mark_lock(dead, &arena->bins[j].lock);
+        }
+    }
+    struct root_table *table = heap_roots(heap);
+    mark_lock(dead, &heap_pool(heap)->lock);
+    mark_lock(dead, &table->lock);
+    for (uint32_t i = 0; i < SHARENA_ROOTS_MAX && i < shared_get(&table->high); i++) {
+        mark_lock(dead, &table->roots[i].lock);
+    }
+}
+
 /* Reaps one slot if its thread is dead: 1, else 0. */
 static uint32_t reap_slot(struct attachment *attachment, uint32_t index) {
     sharena_t *heap = attachment->mapping.base;

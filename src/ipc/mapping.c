@@ -172,18 +172,33 @@ static int sync_is_supported(int fd) {
     return 1;
 }
 
-/* Maps the file over the reservation. First without access and unlocked, then opened up: after
- * mlockall(MCL_FUTURE) a mapping with access would at once be backed in its full length, and could
- * not be punched. */
+/* Whether mlockall(MCL_FUTURE) is in force: then a page that nobody touched is there at once. */
+static int is_locked_from_birth(void) {
+    unsigned char resident = 0;
+    void *page = mmap(NULL, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (page == MAP_FAILED) {
+        return 1;
+    }
+    int is_known = mincore(page, PAGE_BYTES, &resident) == 0;
+    (void)munmap(page, PAGE_BYTES);
+    return !is_known || (resident & 1) != 0;
+}
+
+/* Maps the file over the reservation. After mlockall(MCL_FUTURE) a mapping with access would at
+ * once be backed in its full length, and could not be punched: then it is made without access and
+ * unlocked, and opened up afterwards. Not always, because memcheck walks over each byte that an
+ * mprotect() opens up. */
 static int map_over(const struct heap_file *file, struct heap_mapping *mapping) {
     int flags = mapping->is_sync ? MAP_SHARED_VALIDATE | MAP_SYNC : MAP_SHARED;
     int access = mapping->is_readonly ? PROT_READ : PROT_READ | PROT_WRITE;
     void *base = mapping->base;
     uint64_t bytes = mapping->total_bytes;
-    if (mmap(base, bytes, PROT_NONE, flags | MAP_FIXED, file->fd, 0) == MAP_FAILED) {
+    int is_locked = is_locked_from_birth();
+    int first_access = is_locked ? PROT_NONE : access;
+    if (mmap(base, bytes, first_access, flags | MAP_FIXED, file->fd, 0) == MAP_FAILED) {
         return errno;
     }
-    if (munlock(base, bytes) != 0 || mprotect(base, bytes, access) != 0) {
+    if (is_locked && (munlock(base, bytes) != 0 || mprotect(base, bytes, access) != 0)) {
         return errno;
     }
     /* A crash that dumped the heap would hold its locks for as long as the dump takes. */

@@ -197,6 +197,8 @@ static int process_is_dead(const struct attachment *attachment, const struct thr
             !token_is_held(&attachment->file, index));
 }
 
+void (*slot_dead_hook)(sharena_t *heap, const struct thread_slot *dead);
+
 struct thread_slot *slot_seize_dead(struct attachment *attachment, uint32_t index) {
     struct thread_slot *slot = heap_thread(attachment->mapping.base, index);
     if (shared_get_acquire(&slot->state) != SLOT_USED || !has_true_tid()) {
@@ -221,6 +223,9 @@ struct thread_slot *slot_seize_dead(struct attachment *attachment, uint32_t inde
         return NULL;
     }
     lock_mark_if_dead(attachment->mapping.base, shared_get(&slot->lock_wanted));
+    if (slot_dead_hook != NULL) {
+        slot_dead_hook(attachment->mapping.base, slot);
+    }
     if (!slot_is_ours(attachment, slot)) { /* that of a dead thread of ours is counted already */
         __atomic_fetch_add(&attachment->threads, 1, __ATOMIC_RELAXED);
     }

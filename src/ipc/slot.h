@@ -28,6 +28,10 @@ struct thread_slot *slot_take(struct attachment *attachment);
 /* Ends the slot: it must own nothing any more. By its thread, or by the one that seized it. */
 void slot_give_back(struct thread_slot *slot);
 
+/* What else is done while a dead thread's slot still names it: the heap layer marks locks that the
+ * kernel could not. Set once by the heap layer; NULL: nothing. May be repeated. */
+extern void (*slot_dead_hook)(sharena_t *heap, const struct thread_slot *dead);
+
 /* If the thread of slot `index` is dead, makes the slot the caller's, still USED, as the dead left
  * it, and charged to this process; else NULL. */
 struct thread_slot *slot_seize_dead(struct attachment *attachment, uint32_t index);

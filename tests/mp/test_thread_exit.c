@@ -152,6 +152,7 @@ static void test_raw_exit_then_close(void **state) {
 static atomic_int *running;
 
 static void *use_for_ever(void *arg) {
+    sharena_free(heap, sharena_malloc(heap, 100)); /* now it has a slot */
     atomic_fetch_add(running, 1);
     for (;;) {
         sharena_free(heap, sharena_malloc(heap, 100));

@@ -241,7 +241,7 @@ static void test_a_chunk_comes_back_with_its_memory(void **state) {
     give(&c);
 }
 
-/* Of what its pages were before, nothing counts: here a dirty run began where the clean one begins now. */
+/* What its pages were does not count: here a dirty run began where the clean one begins now. */
 static void test_a_former_life_of_a_chunk_is_forgotten(void **state) {
     (void)state;
     struct hand spare = hold(CHUNK_PAGES);

@@ -148,7 +148,7 @@ static void test_a_full_file_system_keeps_nothing_of_a_failed_call(void **state)
 
 /* ---- the hands of the dead ---- */
 
-/* Dies with a chunk in its hand and charged pages, as one that was killed before it could use them. */
+/* Dies with a chunk in its hand and charged pages, before it could use them. */
 static int die_after_adding(void *arg) {
     (void)arg;
     struct thread_slot *own = fixture_self();

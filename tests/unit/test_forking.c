@@ -1,4 +1,5 @@
 /* test_forking.c -- a child of any kind of fork is a process of its own; its parent stays one. */
+/* ctest: not under valgrind: it forks while threads allocate, hundreds of times */
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
@@ -90,6 +91,7 @@ static void assert_child_is_gone(uint32_t threads) {
 
 static int register_and_use(void *arg) {
     (void)arg;
+    REQUIRE(fixture_attachment()->reap_wanted == 0);   /* that is the parent's business */
     REQUIRE(fixture_attachment()->token.page != NULL); /* by the handler */
     REQUIRE(fixture_attachment()->token.slot != parent.process);
     REQUIRE(fixture_attachment()->threads == 0);
@@ -101,7 +103,9 @@ static void child_of_fork_registers_itself(void **state) {
     (void)state;
     remember_parent();
     for (int i = 0; i < 3; i++) {
+        fixture_attachment()->reap_wanted = 1;
         child_run(register_and_use, NULL);
+        fixture_attachment()->reap_wanted = 0;
         assert_child_is_gone(1);
     }
 }
@@ -299,7 +303,7 @@ static void vfork_and_exec_leave_all_as_it_is(void **state) {
     remember_parent();
     for (int i = 0; i < 5; i++) {
         char *const arguments[] = {"true", NULL};
-        pid_t pid = vfork();
+        pid_t pid = vfork(); // NOLINT: it is what is tested
         if (pid == 0) {
             (void)execv("/bin/true", arguments);
             _exit(1);

@@ -1,4 +1,4 @@
-/* test_heap.c -- attaching: geometry, slots of processes and threads, cold opens. */
+/* test_heap.c -- who uses a heap: threads enter it, processes need a slot of it. */
 #include "heap/heap.h"
 
 #include <pthread.h>
@@ -6,7 +6,6 @@
 
 #include "heap/tcache.h"
 #include "heap_parts.h"
-#include "ipc/lock.h"
 
 static char path[SCRATCH_MAX];
 
@@ -33,33 +32,6 @@ static void test_narenas(void **state) {
     assert_int_equal(heap_narenas(&conf), 3);
     conf.narenas = ARENAS_MAX + 5;
     assert_int_equal(heap_narenas(&conf), ARENAS_MAX);
-}
-
-/* Any capacity: the tables describe every page, and end before the data. */
-static void test_geometry(void **state) {
-    (void)state;
-    static const uint64_t capacities[] = {
-        1,   2 * MIB,     2 * MIB + 1, 3 * MIB,    100 * MIB,        GIB - 1,
-        GIB, 7 * GIB + 5, 64 * GIB,    1ull << 40, (1ull << 40) + 1, 1ull << 43};
-    for (size_t i = 0; i < sizeof(capacities) / sizeof(capacities[0]); i++) {
-        struct sharena_options options = {.capacity_bytes = capacities[i]};
-        sharena_t *heap = clean_open_with(scratch_path(path, "geometry"), &options);
-        const struct superblock *superblock = heap_superblock(heap);
-        uint64_t total = superblock->total_bytes;
-        struct heap_geometry geometry = geometry_of(total);
-        assert_int_equal(superblock->data_offset, geometry.data_offset);
-        assert_true(total - geometry.data_offset >= capacities[i]);
-        assert_true(total - geometry.data_offset < capacities[i] + CHUNK_BYTES);
-        assert_true(geometry.kinds_offset >= PAGE_MAP_OFFSET + (total >> LG_PAGE) * 2);
-        assert_true(geometry.runs_offset >= geometry.kinds_offset + (total >> LG_PAGE) * 2);
-        assert_true(geometry.data_offset >=
-                    geometry.chunks_offset + (total >> LG_CHUNK) * sizeof(struct chunk));
-        void *block = sharena_malloc(heap, 1000);
-        assert_ptr_equal((void *)((uintptr_t)block / CHUNK_BYTES * CHUNK_BYTES),
-                         page_address(heap, first_page_of_chunk(first_chunk(heap))));
-        sharena_free(heap, block);
-        clean_end(heap, path, 0);
-    }
 }
 
 /* ---- threads ---- */
@@ -133,29 +105,9 @@ static void test_purge(void **state) {
     assert_int_equal(report.blocks_cached, 0);
 }
 
-/* ---- in use ---- */
-
-static uint32_t stored_in_use(void) {
-    struct heap_state state;
-    int fd = open(path, O_RDONLY);
-    assert_int_equal(pread(fd, &state, sizeof(state), STATE_OFFSET), sizeof(state));
-    (void)close(fd);
-    return shared_get(&state.in_use);
-}
+/* ---- all process slots are taken ---- */
 
 static const struct sharena_options small = {.capacity_bytes = GIB};
-
-/* Attaches, leaves a section open, and ends without a close. */
-static int end_in_section(void *arg) {
-    sharena_t *heap;
-    (void)arg;
-    REQUIRE(sharena_open(path, &small, &heap) == 0);
-    REQUIRE(sharena_malloc(heap, 100) != NULL);
-    struct thread_slot *self = heap_enter(heap);
-    lock_acquire(heap, self, &heap_arena(heap, 0)->lock);
-    journal_set(self, &heap_arena(heap, 0)->pages_used, 4711);
-    return 0;
-}
 
 static int end_with_close(void *arg) {
     sharena_t *heap;
@@ -163,55 +115,6 @@ static int end_with_close(void *arg) {
     REQUIRE(sharena_open(path, &small, &heap) == 0);
     return sharena_close(heap);
 }
-
-static void test_in_use(void **state) {
-    (void)state;
-    scratch_path(path, "in-use");
-    child_run(end_with_close, NULL);
-    assert_int_equal(stored_in_use(), 0);
-    child_run(end_in_section, NULL);
-    assert_int_equal(stored_in_use(), 1);
-    child_run(end_with_close, NULL); /* recovers, reaps, and leaves it clean */
-    assert_int_equal(stored_in_use(), 0);
-    sharena_t *heap = clean_open(path);
-    assert_true(shared_get(&heap_state(heap)->recovered) >= 1);
-    assert_int_equal(shared_get(&heap_arena(heap, 0)->pages_used) == 4711, 0);
-    clean_end(heap, path, 1);
-}
-
-static void change_boot_id(void) {
-    uint8_t other[16] = {1, 2, 3};
-    int fd = open(path, O_RDWR);
-    assert_int_equal(
-        pwrite(fd, other, 16, (off_t)(STATE_OFFSET + offsetof(struct heap_state, boot_id))), 16);
-    (void)close(fd);
-}
-
-/* In use when the machine went down: only on request. Closed before it did: as always. */
-static void test_another_boot(void **state) {
-    (void)state;
-    struct sharena_options recover = {.flags = SHARENA_OPEN_ONLY | SHARENA_RECOVER};
-    struct sharena_options readonly = {.flags = SHARENA_READONLY};
-    sharena_t *heap = NULL;
-    scratch_path(path, "boot");
-    child_run(end_with_close, NULL);
-    change_boot_id();
-    child_run(end_with_close, NULL);
-    child_run(end_in_section, NULL);
-    change_boot_id();
-    assert_refused(sharena_open(path, NULL, &heap), EUCLEAN, "SHARENA_RECOVER");
-    assert_null(heap);
-    assert_int_equal(stored_in_use(), 1);
-    assert_int_equal(sharena_open(path, &readonly, &heap), 0); /* looking is harmless */
-    assert_int_equal(sharena_close(heap), 0);
-    assert_int_equal(sharena_open(path, &recover, &heap), 0);
-    clean_check(heap, 1);
-    assert_int_equal(sharena_close(heap), 0);
-    heap = clean_open(path); /* it is of this boot now */
-    clean_end(heap, path, 1);
-}
-
-/* ---- all process slots are taken ---- */
 
 static void test_no_process_slot(void **state) {
     (void)state;
@@ -277,13 +180,10 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_fingerprint),
         cmocka_unit_test(test_narenas),
-        with_path(test_geometry),
         with_heap(test_enter),
         with_heap(test_attachment),
         with_heap(test_hint_follows),
         with_heap(test_purge),
-        with_path(test_in_use),
-        with_path(test_another_boot),
         with_path(test_no_process_slot),
         with_heap(test_no_slot_for_a_child),
     };

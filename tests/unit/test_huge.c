@@ -1,4 +1,4 @@
-/* test_huge.c -- blocks of whole chunks: only what they need is backed, and kept where it can be. */
+/* test_huge.c -- blocks of whole chunks: backed as far as needed, and resized where they are. */
 #include "heap/huge.h"
 
 #include "heap/alloc.h"

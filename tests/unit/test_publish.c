@@ -150,6 +150,32 @@ static void test_freeing(void **state) {
     }
 }
 
+/* On its way to be freed, without a place. */
+static void test_freeing_in_flight(void **state) {
+    (void)state;
+    for (size_t i = 0; i < SIZES; i++) {
+        publish_begin(self, PENDING_FREE, NULL, make_live(sizes[i]));
+        settle_twice();
+        clean_check(heap, 1);
+    }
+}
+
+/* What lies below an empty stack is no block of it, whatever stands there. */
+static void test_remains_below_an_empty_stack(void **state) {
+    (void)state;
+    tcache_flush(heap, self);
+    for (int kind = PENDING_MALLOC; kind <= PENDING_FREE; kind++) {
+        void *block = make_live(64);
+        tcache_flush(heap, self);
+        struct tcache_stack *stack = stack_for(block);
+        assert_int_equal(stack_count(stack), 0);
+        shared_store((shared_ptr *)shared_get(&stack->top) - 1, block);
+        publish_begin(self, (enum pending_kind)kind, NULL, block);
+        settle_twice();
+        clean_check(heap, 1);
+    }
+}
+
 /* A place that meanwhile holds another block: the old one is free, the other is not touched. */
 static void test_place_with_another_block(void **state) {
     (void)state;
@@ -224,6 +250,8 @@ int main(void) {
         with_place(test_malloc_from_the_cache),
         with_place(test_malloc_from_the_owner),
         with_place(test_freeing),
+        with_place(test_freeing_in_flight),
+        with_place(test_remains_below_an_empty_stack),
         with_place(test_place_with_another_block),
         with_place(test_nothing_is_pending),
         with_place(test_begin_and_end),

@@ -189,9 +189,8 @@ static struct attachment *short_lived; /* where heaps 2 and 3 take turns; fixed 
 
 struct reader {
     pthread_t thread;
-    uint64_t lookups;
     uint64_t wrong;
-    uint64_t hits;
+    uint64_t hits; /* of the heap that comes and goes; atomic */
 };
 
 static int is_over_now(void) {
@@ -213,8 +212,7 @@ static void *find_all_the_time(void *arg) {
         reader->wrong += is_wrong(registry_find_address(byte_of(3, 0)));
         reader->wrong += is_wrong(find_file(3));
         reader->wrong += registry_find(heap_number(4)) != NULL;
-        reader->hits += second != NULL;
-        reader->lookups++;
+        __atomic_fetch_add(&reader->hits, second != NULL, __ATOMIC_RELAXED);
     }
     return NULL;
 }
@@ -223,6 +221,15 @@ static long long now_ns(void) {
     struct timespec now;
     (void)clock_gettime(CLOCK_MONOTONIC, &now);
     return now.tv_sec * 1000000000ll + now.tv_nsec;
+}
+
+/* On a busy machine that may take longer than the churn is meant to. */
+static int all_have_hit(const struct reader *readers) {
+    int all = 1;
+    for (uint32_t i = 0; i < READERS; i++) {
+        all = all && __atomic_load_n(&readers[i].hits, __ATOMIC_RELAXED) > 0;
+    }
+    return all;
 }
 
 static void finding_is_safe_against_closing(void **state) {
@@ -236,20 +243,15 @@ static void finding_is_safe_against_closing(void **state) {
                          0);
     }
     uint64_t rounds = 0;
-    for (long long end = now_ns() + CHURN_NS; now_ns() < end; rounds++) {
+    for (long long end = now_ns() + CHURN_NS; now_ns() < end || !all_have_hit(readers); rounds++) {
         withdraw(short_lived);
         assert_ptr_equal(publish(2 + rounds % 2), short_lived);
     }
     __atomic_store_n(&is_over, 1, __ATOMIC_RELEASE);
-    uint64_t hits = 0;
     for (uint32_t i = 0; i < READERS; i++) {
         assert_int_equal(pthread_join(readers[i].thread, NULL), 0);
         assert_int_equal(readers[i].wrong, 0);
-        assert_true(readers[i].lookups > 0);
-        hits += readers[i].hits;
     }
-    assert_true(rounds > 1);
-    assert_true(hits > 0);
     withdraw(short_lived);
     withdraw(lasting);
 }
@@ -274,7 +276,6 @@ static void entries_are_not_reused_under_a_reader(void **state) {
     (void)state;
     uint64_t firsts[2] = {10, 20};
     pthread_t churners[2];
-    uint64_t lookups = 0;
     is_over = 0;
     lasting = publish(1);
     for (int i = 0; i < 2; i++) {
@@ -282,7 +283,7 @@ static void entries_are_not_reused_under_a_reader(void **state) {
             pthread_create(&churners[i], NULL, open_and_close_all_the_time, &firsts[i]), 0);
     }
     uint64_t wrong = 0;
-    for (long long end = now_ns() + CHURN_NS; now_ns() < end; lookups++) {
+    for (long long end = now_ns() + CHURN_NS; now_ns() < end;) {
         wrong += registry_find(heap_number(1)) != lasting;
         wrong += registry_find_address(byte_of(1, 1)) != lasting;
     }
@@ -291,7 +292,6 @@ static void entries_are_not_reused_under_a_reader(void **state) {
         assert_int_equal(pthread_join(churners[i], NULL), 0);
     }
     assert_int_equal(wrong, 0);
-    assert_true(lookups > 0);
     withdraw(lasting);
     assert_int_equal(entries(), 0);
 }

@@ -32,7 +32,7 @@ static int open_area(void **state) {
     return error;
 }
 
-static void tell(uint32_t *flag) {
+static void tell(uint32_t *flag) { // NOLINT(readability-non-const-parameter)
     __atomic_store_n(flag, 1, __ATOMIC_RELEASE);
 }
 

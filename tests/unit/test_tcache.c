@@ -1,5 +1,5 @@
 /* ctest: inprocess */
-/* test_tcache.c -- a thread's stacks: how much they hold, what they give up, and that nothing is lost. */
+/* test_tcache.c -- a thread's stacks: what they hold, what they give up, and nothing is lost. */
 #include "heap/tcache.h"
 
 #include <pthread.h>

@@ -304,7 +304,7 @@ static void test_audit_sees_damage(void **state) {
     shared_store(&root->left, left);
     shared_store(&root->right, right);
     assert_int_equal(tree_audit(tree), last);
-    /* in order, but a child with a higher priority than its parent: the root below its left child */
+    /* in order, but a child above its parent in priority: the root below its left child */
     struct tree_node *child = tree_at(tree, left);
     uint32_t hanging = shared_get(&child->right);
     shared_store(&root->left, hanging);
