@@ -2,7 +2,7 @@
  *
  *     empty or unfinished   CREATING, length -> map -> base metadata -> one store of MAGIC_HEAP
  *                           killed here: it stays unfinished, and the next open begins anew
- *     a heap                map -> nobody attached? roll journals back, mutexes anew -> process slot
+ *     a heap                map -> nobody attached? roll journals back, new mutexes -> process slot
  *                           killed here: every step can be repeated, and the next open repeats it
  *
  * Holds:  in_use is 1 from the first attach until the last process has closed with no slot in use
@@ -191,6 +191,19 @@ static int attach_by_state(struct attachment *attachment, const struct sharena_o
     return create(attachment, options);
 }
 
+/* A torn boot id would look like another boot's, so it only changes while in_use says that nobody
+ * cares: whoever opens then has no journal to roll back, for that is done. */
+static void set_boot_id(struct heap_state *state) {
+    uint8_t boot_id[16];
+    read_boot_id(boot_id);
+    if (memcmp(boot_id, state->boot_id, sizeof(boot_id)) != 0) {
+        shared_store(&state->in_use, 0u);
+        shared_order();
+        memcpy(state->boot_id, boot_id, sizeof(boot_id));
+        shared_order();
+    }
+}
+
 static int join_processes(struct attachment *attachment) {
     int readonly = attachment->mapping.is_readonly;
     int error = readonly ? token_take_reader(&attachment->file, &attachment->token)
@@ -202,7 +215,7 @@ static int join_processes(struct attachment *attachment) {
         return error;
     }
     struct heap_state *state = heap_state(attachment->mapping.base);
-    read_boot_id(state->boot_id);
+    set_boot_id(state);
     shared_store(&state->in_use, 1u); /* under the open lock; a kill leaves it set, as it should */
     return 0;
 }

@@ -362,7 +362,8 @@ static void audit_pool_trees(struct audit *audit) {
     }
 }
 
-/* Whether the span in front of `index`, which began at `before`, should have been joined with it. */
+/* Whether the span in front of `index`, which began at `before`, should have been joined with it.
+ * */
 static int should_be_joined(const struct audit *audit, uint32_t before, uint32_t index) {
     const struct chunk *front = heap_chunk(audit->heap, before);
     const struct chunk *back = heap_chunk(audit->heap, index);

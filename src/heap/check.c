@@ -357,7 +357,7 @@ static int check_once(sharena_t *heap, struct thread_slot *self, struct sharena_
 }
 
 SHARENA_API int sharena_check(sharena_t *heap, struct sharena_report *given) {
-    struct sharena_report own;
+    struct sharena_report own = {0};
     struct sharena_report *report = given != NULL ? given : &own;
     memset(report, 0, sizeof(*report));
     struct thread_slot *self = heap_enter(heap);

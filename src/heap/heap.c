@@ -113,6 +113,36 @@ static int open_again(struct attachment *attachment, uint32_t flags) {
     return 0;
 }
 
+/* The heap is not attached in this process yet. */
+static int open_first(struct heap_file *file, const struct sharena_options *options,
+                      const struct conf *conf, int made, struct attachment **opened) {
+    struct attachment *attachment = registry_reserve();
+    if (attachment == NULL) {
+        int error =
+            error_set(EMFILE, "%u heaps are attached to this process; close one first", HEAPS_MAX);
+        if (made) {
+            attach_discard(file);
+        }
+        file_close(file);
+        return error;
+    }
+    attachment->file = *file;
+    attachment->conf = *conf;
+    int error = attach_file(attachment, options, made);
+    if (error != 0) {
+        file_close(&attachment->file);
+        registry_cancel(attachment);
+        return error;
+    }
+    __atomic_store_n(&attachment->opens, 1, __ATOMIC_RELAXED);
+    registry_publish(attachment);
+    if (!attachment->mapping.is_readonly) {
+        (void)reap_dead(attachment);
+    }
+    *opened = attachment;
+    return 0;
+}
+
 /* `file` becomes the attachment's, or is closed. */
 static int open_file(struct heap_file *file, const struct sharena_options *options,
                      const struct conf *conf, int made, sharena_t **heap) {
@@ -122,27 +152,8 @@ static int open_file(struct heap_file *file, const struct sharena_options *optio
     if (attachment != NULL) {
         error = open_again(attachment, options->flags);
         file_close(file);
-    } else if ((attachment = registry_reserve()) == NULL) {
-        error =
-            error_set(EMFILE, "%u heaps are attached to this process; close one first", HEAPS_MAX);
-        if (made) {
-            attach_discard(file);
-        }
-        file_close(file);
     } else {
-        attachment->file = *file;
-        attachment->conf = *conf;
-        error = attach_file(attachment, options, made);
-        if (error == 0) {
-            __atomic_store_n(&attachment->opens, 1, __ATOMIC_RELAXED);
-            registry_publish(attachment);
-            if (!attachment->mapping.is_readonly) {
-                (void)reap_dead(attachment);
-            }
-        } else {
-            file_close(&attachment->file);
-            registry_cancel(attachment);
-        }
+        error = open_first(file, options, conf, made, &attachment);
     }
     *heap = error == 0 ? attachment->mapping.base : NULL;
     registry_unlock();
@@ -280,7 +291,8 @@ SHARENA_API int sharena_close(sharena_t *heap) {
     return 0;
 }
 
-/* Under the open lock. ESTALE: the name leads to another file by now, which is not ours to remove. */
+/* Under the open lock. ESTALE: the name leads to another file by now, which is not ours to remove.
+ * */
 static int remove_name(const struct heap_file *file) {
     struct superblock superblock;
     enum file_state state = FILE_EMPTY;

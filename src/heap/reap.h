@@ -9,8 +9,8 @@
  * arena. The caller holds the token. */
 void reap_empty(sharena_t *heap, struct thread_slot *slot);
 
-/* Marks every lock that names the dead thread as its holder: one that died in a check held them all,
- * and the kernel marks 2048 of one thread at most. For slot_dead_hook. */
+/* Marks every lock that names the dead thread as its holder: one that died in a check held them
+ * all, and the kernel marks 2048 of one thread at most. For slot_dead_hook. */
 void reap_mark_locks(sharena_t *heap, const struct thread_slot *dead);
 
 /* Takes back all slots whose threads are dead; their number. No lock may be held. */

@@ -114,7 +114,7 @@ static void test_heaps_side_by_side(void **state) {
     for (int j = 0; j < 50; j++) { /* in turn, so that every call changes the thread's heap */
         for (int i = 0; i < HEAPS; i++) {
             blocks[i][j] = sharena_malloc(heaps[i], 100);
-            clean_fill(blocks[i][j], 100, (uint64_t)(i * 50 + j));
+            clean_fill(blocks[i][j], 100, (uint64_t)i * 50 + (uint64_t)j);
             assert_ptr_equal(sharena_heap_of(blocks[i][j]), heaps[i]);
             for (int k = 0; k < HEAPS; k++) {
                 assert_int_equal(sharena_contains(heaps[k], blocks[i][j]), k == i);

@@ -95,7 +95,7 @@ static void name_of(char *name, int i) {
 }
 
 static int visit_mark(const char *name, void *ptr, void *arg) {
-    int number = atoi(name + 5);
+    int number = (int)strtol(name + 5, NULL, 10);
     ((unsigned char *)arg)[number] += *(int *)ptr == number;
     return 0;
 }

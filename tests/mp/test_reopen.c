@@ -1,6 +1,8 @@
 /* test_reopen.c -- one process builds a structure of 100 000 objects and ends; another one opens the file
  * and compares every object, whatever way the first one ended.
  */
+#include <spawn.h>
+
 #include "crowd.h"
 
 enum { OBJECTS = 100000 };
@@ -139,7 +141,6 @@ static void test_reopen(void **state) {
 /* A copy of the file, made while nobody is attached, is a heap too, at the same address. */
 static void test_copy(void **state) {
     (void)state;
-    char command[3 * SCRATCH_MAX];
     char copy[SCRATCH_MAX];
     static const struct sharena_options small = {.capacity_bytes = 64 * MIB};
     heap = clean_open_with(scratch_path(path, "reopen"), &small);
@@ -147,9 +148,11 @@ static void test_copy(void **state) {
     (void)strcpy(text, "to be copied");
     assert_int_equal(sharena_root_set(heap, "text", text), 0);
     assert_int_equal(sharena_close(heap), 0);
-    (void)snprintf(command, sizeof(command), "cp --sparse=always %s %s", path,
-                   scratch_path(copy, "copy"));
-    assert_int_equal(system(command), 0);
+    (void)scratch_path(copy, "copy");
+    char *const command[] = {"cp", "--sparse=always", path, copy, NULL};
+    pid_t pid;
+    assert_int_equal(posix_spawnp(&pid, command[0], NULL, NULL, command, environ), 0);
+    assert_int_equal(child_wait(pid), 0);
     assert_int_equal(sharena_unlink(path), 0);
     assert_ptr_equal(clean_open(copy), heap);
     assert_string_equal(sharena_root_get(heap, "text"), "to be copied");
