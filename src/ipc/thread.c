@@ -24,7 +24,7 @@ struct block { /* one mapping, MADV_WIPEONFORK */
 };
 _Static_assert(sizeof(struct block) <= BLOCK_BYTES, "a block holds its records");
 
-static struct thread_record none;
+static struct thread_record none = {.hint_heap = HINT_NONE};
 __thread struct thread_record *thread_record __attribute__((tls_model("initial-exec"))) = &none;
 void (*thread_exit_hook)(sharena_t *heap, struct thread_slot *slot);
 
@@ -135,7 +135,10 @@ int thread_add_slot(sharena_t *heap, struct thread_slot *slot) {
         return error_set(error, "pthread_setspecific failed: no memory");
     }
     thread_record = record;
-    record->is_alive = 1;
+    if (!record->is_alive) {
+        record->is_alive = 1;
+        record->hint_heap = HINT_NONE;
+    }
     for (uint32_t i = 0; i < HEAPS_MAX; i++) {
         if (record->heaps[i].heap == NULL) {
             record->heaps[i].slot = slot;
@@ -154,7 +157,7 @@ void thread_forget_heap(const sharena_t *heap) {
         }
     }
     if (record->hint_heap == heap) {
-        record->hint_heap = NULL;
+        record->hint_heap = HINT_NONE;
         record->data_bytes = 0;
     }
 }

@@ -18,6 +18,9 @@ struct thread_heap {
     struct thread_slot *slot;
 };
 
+/* The hint of a thread that has none: no heap, and not what a careless caller passes either. */
+#define HINT_NONE ((sharena_t *)1)
+
 struct thread_record {    /* process-private; one per thread */
     sharena_t *hint_heap; /* the heap used last: what the fast paths need of it, in one line */
     void *hint_tcache;    /* this thread's tcache in it */

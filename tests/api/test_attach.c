@@ -42,6 +42,9 @@ static void test_opens_are_counted(void **state) {
     assert_int_equal(sharena_contains(heap, block), 0);
     assert_null(sharena_malloc(heap, 10));
     assert_int_equal(errno, EINVAL);
+    errno = 0;
+    assert_null(sharena_malloc(NULL, 10));
+    assert_int_equal(errno, EINVAL);
     assert_int_equal(sharena_unlink(path), 0);
 }
 

@@ -91,7 +91,7 @@ static void slot_is_found_until_its_heap_is_forgotten(void **state) {
     assert_ptr_equal(thread_record->hint_heap, heap_number(2));
     thread_forget_heap(heap_number(2));
     assert_null(thread_find_slot(heap_number(2)));
-    assert_null(thread_record->hint_heap);
+    assert_ptr_equal(thread_record->hint_heap, HINT_NONE);
     thread_forget_heap(heap_number(2));
 }
 
@@ -123,8 +123,9 @@ static void *find_without_record(void *arg) {
     (void)arg;
     struct thread_record *before = thread_record;
     thread_forget_heap(heap_number(1)); /* touches nothing: the record is a constant */
-    int is_empty = thread_find_slot(heap_number(1)) == NULL && thread_record->hint_heap == NULL &&
-                   thread_record == before && thread_record->is_alive == 0;
+    int is_empty = thread_find_slot(heap_number(1)) == NULL &&
+                   thread_record->hint_heap == HINT_NONE && thread_record == before &&
+                   thread_record->is_alive == 0;
     return (void *)(intptr_t)is_empty;
 }
 
