@@ -148,6 +148,7 @@ static void audit_bin_run(struct audit *audit, uint32_t page, struct run *run) {
     const struct bin *bin = &heap_arena(audit->heap, arena)->bins[size_class];
     EXPECT(audit, bits == free_regions, "run at page %u: %u bits set, %u regions free", page, bits,
            free_regions);
+    EXPECT(audit, free_regions < shape->regions, "run at page %u: empty, but not given back", page);
     EXPECT(audit, (place == BIN_CURRENT) == (shared_get(&bin->current) == page),
            "run at page %u: current by one account only", page);
     EXPECT(audit,

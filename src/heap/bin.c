@@ -3,6 +3,7 @@
  * Holds:  regions of a run == bits set + live + cached in tcaches                     (audited)
  *         free_regions == bits set
  *         a run is in exactly one place: current, in the non-full tree, or full and unlinked
+ *         no run has all of its regions: when the last one comes back, it goes to its arena
  * Lock:   bin->lock (rank BIN). Calls nothing that locks while it is held. A section commits before
  *         the journal has less than SECTION_ROOM entries left
  * Killed: anywhere: the journal takes it back; a run being adopted or released is in the thread's
@@ -116,7 +117,7 @@ static void prepare_bitmap(sharena_t *heap, struct thread_slot *self, uint32_t s
     }
 }
 
-/* Section: the run in the hand becomes the bin's. */
+/* Section: the run in the hand becomes the bin's, which has no other with free regions. */
 static void adopt(sharena_t *heap, struct thread_slot *self, struct bin *bin, uint32_t size_class) {
     const struct run_shape *shape = sizeclass_run_shape(size_class);
     uint32_t first = shared_get(&self->hand.first);
@@ -130,13 +131,8 @@ static void adopt(sharena_t *heap, struct thread_slot *self, struct bin *bin, ui
     journal_set(self, &run->size_class, (uint16_t)size_class);
     journal_set(self, &run->free_regions, (uint16_t)shape->regions);
     journal_set(self, &bin->runs, shared_get(&bin->runs) + 1);
-    if (shared_get(&bin->current) == 0) {
-        journal_set(self, &run->extra, BIN_CURRENT);
-        journal_set(self, &bin->current, first);
-    } else {
-        journal_set(self, &run->extra, BIN_NONFULL);
-        tree_insert(self, bin_tree(heap, bin), first);
-    }
+    journal_set(self, &run->extra, BIN_CURRENT);
+    journal_set(self, &bin->current, first);
     journal_set(self, &self->hand.kind, HAND_EMPTY);
 }
 
@@ -188,17 +184,18 @@ static void own_in_flight(struct thread_slot *self, void *block) {
 
 enum taker { FOR_STACK, IN_FLIGHT };
 
-/* Takes regions for the stack, or one in flight. */
+/* Takes regions for the stack, or one in flight. A run is adopted in the section that takes from it,
+ * and only if the bin has nothing else: others may have freed regions since it was fetched. */
 static uint32_t take(sharena_t *heap, struct thread_slot *self, struct bin *bin,
                      uint32_t size_class, enum taker taker, void **out, uint32_t want) {
     uint32_t arena = (uint32_t)((heap_offset(heap, bin) - ARENAS_OFFSET) / ARENA_STRIDE);
     for (;;) {
         lock_acquire(heap, self, &bin->lock);
-        if (shared_get(&self->hand.kind) == HAND_RUN) {
-            adopt(heap, self, bin, size_class);
-            journal_commit(self);
-        }
         uint32_t got = take_regions(heap, self, bin, out, want);
+        if (got == 0 && shared_get(&self->hand.kind) == HAND_RUN) {
+            adopt(heap, self, bin, size_class);
+            got = take_regions(heap, self, bin, out, want);
+        }
         if (got != 0 && taker == FOR_STACK) {
             own_in_stack(self, &slot_tcache(self)->stacks[size_class + 1], out, got);
         } else if (got != 0) {
@@ -206,6 +203,9 @@ static uint32_t take(sharena_t *heap, struct thread_slot *self, struct bin *bin,
         }
         journal_commit(self);
         lock_release(heap, self, &bin->lock);
+        if (shared_get(&self->hand.kind) == HAND_RUN) {
+            arena_give(heap, self);
+        }
         if (got != 0 || fetch_run(heap, self, arena, size_class) != 0) {
             return got;
         }
@@ -257,10 +257,11 @@ static enum give_result give_region(sharena_t *heap, struct thread_slot *self, s
     journal_set(self, word, bits | bit);
     journal_set(self, &run->free_regions, (uint16_t)free_regions);
     uint32_t place = shared_get(&run->extra);
-    if (free_regions == sizeclass_run_shape(shared_get(&run->size_class))->regions &&
-        place != BIN_CURRENT) {
+    if (free_regions == sizeclass_run_shape(shared_get(&run->size_class))->regions) {
         if (place == BIN_NONFULL) {
             tree_remove(self, bin_tree(heap, bin), page);
+        } else if (place == BIN_CURRENT) {
+            journal_set(self, &bin->current, 0u);
         }
         release(heap, self, bin, page);
         return EMPTIED;

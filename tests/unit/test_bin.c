@@ -261,7 +261,7 @@ static void test_the_current_run_stays_current(void **state) {
     give_all(blocks, 2 * regions);
 }
 
-static void test_empty_runs_leave_except_the_current_one(void **state) {
+static void test_empty_runs_leave(void **state) {
     (void)state;
     uint32_t regions = sizeclass_run_shape(CLASS_4096)->regions;
     uint32_t pages = sizeclass_run_shape(CLASS_4096)->pages;
@@ -269,22 +269,38 @@ static void test_empty_runs_leave_except_the_current_one(void **state) {
     void *blocks[64];
     take_all(CLASS_4096, blocks, 2 * regions + 1);
     uint32_t first = page_of_run(blocks[0]);
-    uint32_t current = shared_get(&bin->current);
+    assert_int_not_equal(shared_get(&bin->current), 0);
     give_all(blocks, regions); /* the first run */
     assert_int_equal(shared_get(&bin->runs), 2);
     for (uint32_t i = 0; i < pages; i++) {
         assert_int_equal(shared_get(heap_page_map(heap) + first + i), 0);
     }
     assert_int_equal(shared_get(&self->hand.kind), HAND_EMPTY);
-    give_one(blocks[2 * regions]);
-    assert_int_equal(shared_get(&bin->runs), 2);
-    assert_int_equal(shared_get(&bin->current), current);
-    assert_int_equal(shared_get(&heap_run(heap, current)->free_regions), regions);
-    give_all(blocks + regions, regions);
+    give_one(blocks[2 * regions]); /* the current one */
     assert_int_equal(shared_get(&bin->runs), 1);
-    assert_int_equal(shared_get(&bin->current), current);
+    assert_int_equal(shared_get(&bin->current), 0);
+    give_all(blocks + regions, regions);
+    assert_int_equal(shared_get(&bin->runs), 0);
     assert_int_equal(tree_audit(bin_tree(heap, bin)), 0);
-    assert_int_equal(shared_get(&heap_arena(heap, 0)->pages_used), pages);
+    assert_int_equal(shared_get(&heap_arena(heap, 0)->pages_used), 0);
+}
+
+/* A run was fetched, but meanwhile somebody freed a region: that one is taken, and the run goes
+ * back. */
+static void test_a_run_that_is_not_needed_goes_back(void **state) {
+    (void)state;
+    uint32_t regions = sizeclass_run_shape(CLASS_4096)->regions;
+    struct bin *bin = bin_of(0, CLASS_4096);
+    void *blocks[64];
+    take_all(CLASS_4096, blocks, regions + 1);
+    assert_int_equal(arena_take(heap, self, 0, sizeclass_run_shape(CLASS_4096)->pages, 1), 0);
+    assert_int_equal(shared_get(&self->hand.kind), HAND_RUN);
+    void *block = take_one(0, CLASS_4096);
+    assert_int_equal(shared_get(&self->hand.kind), HAND_EMPTY);
+    assert_int_equal(shared_get(&bin->runs), 2);
+    (void)books_now();
+    give_one(block);
+    give_all(blocks, regions + 1);
 }
 
 /* A run of one region more than fits in a word, or with one region only in its last word. */
@@ -544,7 +560,8 @@ int main(void) {
         with_bin(test_find_run_of_what_is_no_region),
         with_bin(test_current_full_nonfull),
         with_bin(test_the_current_run_stays_current),
-        with_bin(test_empty_runs_leave_except_the_current_one),
+        with_bin(test_empty_runs_leave),
+        with_bin(test_a_run_that_is_not_needed_goes_back),
         with_bin(test_full_run_at_once),
         with_bin(test_a_flush_sorts_by_arena),
         with_bin(test_a_flush_that_moves_nearly_all),
