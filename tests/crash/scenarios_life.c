@@ -1,0 +1,157 @@
+/* scenarios_life.c -- beginning and end of heaps, processes and threads, and recovery. */
+#include "scenario.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "heap/geometry.h"
+#include "heap/heap.h"
+
+#define BLOCKS 40
+
+/* ---- states ---- */
+
+static void prepare_some(struct stage *stage) {
+    for (unsigned i = 0; i < BLOCKS; i++) {
+        NEED(stage_add(stage, 64) == 0);
+    }
+    NEED(stage_add(stage, 100000) == 0 && stage_add(stage, 3 << 20) == 0);
+}
+
+static void warm_slot(struct stage *stage) {
+    NEED(heap_enter(stage->heap) != NULL);
+}
+
+/* Caches with something in them. */
+static void warm_cache(struct stage *stage) {
+    static const size_t sizes[] = {16, 64, 512, 2048, 20000};
+    for (unsigned i = 0; i < BLOCKS; i++) {
+        stage->block[i] = sharena_malloc(stage->heap, sizes[i % 5]);
+        NEED(stage->block[i] != NULL);
+    }
+    for (unsigned i = 0; i < BLOCKS; i++) {
+        sharena_free(stage->heap, stage->block[i]);
+    }
+}
+
+/* The victim is not attached any more. */
+static void warm_leave(struct stage *stage) {
+    NEED(sharena_close(stage->heap) == 0);
+}
+
+/* A process that died with full caches, in the middle of nothing. */
+static void prepare_dead(struct stage *stage) {
+    int status;
+    prepare_some(stage);
+    pid_t pid = fork();
+    NEED(pid >= 0);
+    if (pid == 0) {
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        warm_cache(stage);
+        (void)raise(SIGKILL);
+    }
+    NEED(waitpid(pid, &status, 0) == pid && WIFSIGNALED(status));
+}
+
+/* Free memory everywhere, for a purge. */
+static void prepare_dirty(struct stage *stage) {
+    void *block = sharena_malloc(stage->heap, 6 << 20);
+    prepare_some(stage);
+    NEED(block != NULL);
+    sharena_free(stage->heap, block);
+    warm_cache(stage);
+}
+
+/* ---- operations ---- */
+
+static void act_purge(struct stage *stage) {
+    (void)sharena_purge(stage->heap);
+}
+
+static void act_reap(struct stage *stage) {
+    (void)sharena_reap(stage->heap);
+}
+
+static void act_check(struct stage *stage) {
+    struct sharena_report report;
+    (void)!sharena_check(stage->heap, &report);
+}
+
+static void act_close(struct stage *stage) {
+    (void)sharena_close(stage->heap);
+}
+
+static void act_open(struct stage *stage) {
+    sharena_t *heap = NULL;
+    const struct sharena_options options = {
+        .flags = SHARENA_CREATE, .capacity_bytes = 256u << 20, .conf = "narenas:2"};
+    (void)!sharena_open(stage->path, &options, &heap);
+}
+
+static void act_unlink(struct stage *stage) {
+    (void)!sharena_unlink(stage->path);
+}
+
+static void *be_thread(void *arg) {
+    struct stage *stage = arg;
+    static const size_t sizes[] = {16, 512, 20000};
+    for (unsigned i = 0; i < 3; i++) {
+        sharena_free(stage->heap, sharena_malloc(stage->heap, sizes[i]));
+    }
+    return NULL;
+}
+
+static void act_thread(struct stage *stage) {
+    pthread_t thread;
+    NEED(pthread_create(&thread, NULL, be_thread, stage) == 0);
+    (void)pthread_join(thread, NULL);
+}
+
+/* fork, the child's handlers, and its first block. */
+static void fork_by(struct stage *stage, pid_t (*fork_function)(void)) {
+    pid_t pid = fork_function();
+    if (pid == 0) {
+        sharena_free(stage->heap, sharena_malloc(stage->heap, 64));
+        trace_mark();
+        _exit(0);
+    }
+    NEED(pid > 0);
+    (void)waitpid(pid, NULL, 0);
+}
+
+static void act_fork(struct stage *stage) {
+    fork_by(stage, fork);
+}
+
+static void act_bare_fork(struct stage *stage) {
+    fork_by(stage, _Fork);
+}
+
+/* The heap exists, with objects, and nobody is attached. */
+static void prepare_closed(struct stage *stage) {
+    NEED(stage_open(stage) == 0);
+    NEED(sharena_close(stage->heap) == 0);
+    stage->heap = NULL;
+}
+
+const struct scenario scenarios_life[] = {
+    {"purge", prepare_dirty, warm_cache, .act = act_purge},
+    {"check", prepare_some, warm_slot, .act = act_check},
+    {"reap", prepare_dead, warm_slot, act_reap, .flags = RECOVERS},
+    {"open_warm", prepare_some, warm_leave, .act = act_open},
+    {"open_reaps", prepare_dead, warm_leave, act_open, .flags = RECOVERS},
+    {"open_cold", prepare_dead, warm_leave, act_open, .flags = RECOVERS | ALONE},
+    {"open_clean", prepare_some, warm_leave, act_open, .flags = ALONE},
+    {"create", .act = act_open, .flags = NO_HEAP},
+    {"unlink", prepare_closed, .act = act_unlink, .flags = NO_HEAP},
+    {"close", prepare_some, warm_cache, .act = act_close},
+    {"close_last", prepare_some, warm_cache, act_close, .flags = ALONE},
+    {"thread", prepare_some, warm_slot, act_thread, .missing = {1, 20480}, .follow = TRACE_THREAD},
+    {"fork", prepare_some, warm_slot, act_fork, .missing = {1, 64}, .follow = TRACE_CHILD},
+    {"bare_fork", prepare_some, warm_slot, act_bare_fork, .missing = {1, 64},
+     .follow = TRACE_CHILD},
+    {NULL},
+};
