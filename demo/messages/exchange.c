@@ -134,6 +134,7 @@ static int publisher_work(void *arg, unsigned publisher) {
         struct ring *ring = exchange_ring(exchange, publisher, i);
 
         party_add(&party, run->heap, ring, atomic_load(&ring->consumed));
+        ring_inherit(&party.ends[i]);
     }
     status =
         publisher_loop(&party, exchange, &exchange->publisher_bells[publisher], run->job->count);

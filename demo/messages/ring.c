@@ -19,6 +19,18 @@ static void tally_add(struct tally *next, const struct tally *before, uint64_t s
     next->digest = (before->digest << 7 | before->digest >> 57) * MESSAGE_STEP + seed;
 }
 
+void ring_inherit(struct ring_end *end) {
+    struct ring *ring = end->ring;
+    uint64_t published = atomic_load_explicit(&ring->published, memory_order_relaxed);
+
+    /* In a full ring that slot holds the oldest message. Who died had seen room, and since then
+     * nobody has published: so where there is no room there is no half-written message either. */
+    end->other = atomic_load_explicit(&ring->consumed, memory_order_acquire);
+    if (published - end->other < ring->nslots) {
+        sharena_free_from(end->heap, ring_slot(ring, published));
+    }
+}
+
 int ring_publish(struct ring_end *end) {
     struct ring *ring = end->ring;
     uint64_t number = atomic_load_explicit(&ring->published, memory_order_relaxed);
@@ -30,9 +42,6 @@ int ring_publish(struct ring_end *end) {
         if (number - end->other >= ring->nslots) {
             return EAGAIN;
         }
-    }
-    if (*slot != NULL) {
-        sharena_free_from(end->heap, slot); /* a predecessor died before it was published */
     }
     error = sharena_malloc_to(end->heap, ring->size_bytes, slot);
     if (error != 0) {

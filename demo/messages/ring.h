@@ -17,7 +17,8 @@
  * yet; after it, that tally is the one that counts. Both are single steps, so:
  *
  * Killed: publisher, before the store to `published`: the slot may hold a half-written message that
- *         nobody has seen; the next publisher frees it and writes the same message number again.
+ *         nobody has seen; the next publisher frees it before anything else (ring_inherit), and the
+ *         message number is still to be written.
  *         subscriber, before its sharena_free_from(): the message is still there; the next
  *         subscriber processes it from the start and overwrites the tally.
  *         subscriber, between that and the store to `consumed`: the slot is NULL; the next one only
@@ -64,6 +65,10 @@ struct ring_end {
     struct ring *ring;
     uint64_t other; /* the other side's counter when it was read last */
 };
+
+/* For a publisher, before its first message, and after sharena_reap(): takes back what a dead
+ * predecessor had not published. */
+void ring_inherit(struct ring_end *end);
 
 /* Publishes the next message. 0, EAGAIN where the ring is full, or as sharena_malloc_to(). */
 int ring_publish(struct ring_end *end);
