@@ -37,16 +37,28 @@ foreach(demo IN LISTS demos)
     endif()
 endforeach()
 
-# respd's shared store has a test of its own: a model, kills at single instructions, and a storm of them.
-if(TARGET demo_respd AND SHARENA_BUILD_TESTS AND NOT "${SHARENA_SANITIZE}" MATCHES "thread")
-    file(GLOB respd_sources CONFIGURE_DEPENDS demo/respd/*.c)
-    list(FILTER respd_sources EXCLUDE REGEX "/main\\.c$")
-    add_executable(test_demo_respd demo/respd/tests/store_kill.c ${respd_sources} ${common_sources})
-    target_include_directories(test_demo_respd PRIVATE demo/respd demo/common)
-    target_include_directories(test_demo_respd SYSTEM PRIVATE ${LIBEV_INCLUDE_DIR})
-    target_compile_options(test_demo_respd PRIVATE -UNDEBUG)
-    target_link_libraries(test_demo_respd PRIVATE sharena sharena_private sharena_strict
-                                                  PkgConfig::HIREDIS ${LIBEV_LIBRARY} Threads::Threads)
-    add_test(NAME demo.respd_store COMMAND test_demo_respd)
-    set_tests_properties(demo.respd_store PROPERTIES LABELS demo TIMEOUT 300)
+# demo/NAME/tests/TEST.c: a kill test of what the demo keeps in the heap, linked with all of the demo but its
+# main.c. Kills at single instructions and storms of them; not under the thread sanitizer, which follows
+# neither forks nor kills.
+file(GLOB trial_sources CONFIGURE_DEPENDS demo/common/tests/*.c)
+function(add_demo_test demo test)
+    if(NOT TARGET demo_${demo})
+        return()
+    endif()
+    set(sources ${demo_sources})
+    list(FILTER sources INCLUDE REGEX "/demo/${demo}/[^/]*$")
+    list(FILTER sources EXCLUDE REGEX "/main\\.c$")
+    add_executable(demo_${demo}_${test} demo/${demo}/tests/${test}.c ${trial_sources} ${sources}
+                                        ${common_sources})
+    foreach(property INCLUDE_DIRECTORIES COMPILE_OPTIONS LINK_LIBRARIES)
+        get_target_property(value demo_${demo} ${property})
+        set_target_properties(demo_${demo}_${test} PROPERTIES ${property} "${value}")
+    endforeach()
+    add_test(NAME demo.${demo}_${test} COMMAND demo_${demo}_${test})
+    set_tests_properties(demo.${demo}_${test} PROPERTIES LABELS demo TIMEOUT 300)
+endfunction()
+
+if(SHARENA_BUILD_TESTS AND NOT "${SHARENA_SANITIZE}" MATCHES "thread")
+    add_demo_test(respd store_kill)
+    add_demo_test(messages exchange_kill)
 endif()

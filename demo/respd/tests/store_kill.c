@@ -1,12 +1,11 @@
 /* store_kill.c -- the dataset of respd under kills.
  *
- *     store_kill [HEAP [SECONDS]]      exit status 0 = all well
+ *     store_kill [SECONDS]      exit status 0 = all well
  *
  * model   random operations beside a plain array; resizes, flushes and scans among them.
- * steps   a child executes one operation with the CPU's trap flag set, so that each instruction
- *         raises a signal, and kills itself in the n-th of them, for many n. The operation then
- *         happened as a whole or not at all, the shard is in order, and the heap holds exactly the
- *         blocks that the dataset knows: none is lost.
+ * steps   a child executes one operation and dies in the n-th instruction of it, for many n. The
+ *         operation then happened as a whole or not at all, the shard is in order, and the heap
+ *         holds exactly the blocks that the dataset knows: none is lost.
  * storm   children work on the same few keys, pin values and look whether these stay as they are;
  *         one after the other is killed at any time and replaced.
  */
@@ -14,49 +13,24 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "args.h"
 #include "clock.h"
 #include "number.h"
 #include "shard.h"
+#include "tests/stepper.h"
+#include "tests/trial.h"
 
 #define MODEL_KEYS 3000u
 #define BASE_KEYS 15u  /* with one more key the first table is full */
 #define SAME_SHARD 21u /* and with these the second is needed */
 #define STORM_KEYS 64u
 #define STORM_WORKERS 4u
-#define REQUIRE(condition) require(condition, #condition, __LINE__)
 
-static char path[4096];
-static pid_t tester;
 static struct store store;
 static unsigned dead_seen;
-
-static void give_up(void) {
-    if (getpid() == tester) {
-        unlink(path);
-    }
-    abort();
-}
-
-static void require(bool holds, const char *condition, int line) {
-    if (!holds) {
-        fprintf(stderr, "store_kill.c:%d: %s does not hold\n", line, condition);
-        give_up();
-    }
-}
-
-static uint64_t random_next(void) {
-    static uint64_t state = 88172645463325252u;
-    state ^= state << 13;
-    state ^= state >> 7;
-    state ^= state << 17;
-    return state;
-}
 
 /* ---- audit: is everything where it belongs, and is nothing lost? ---- */
 
@@ -122,7 +96,7 @@ static void audit(void) {
         fprintf(stderr, "check %d, findings %llu (%s), blocks live %llu, known %llu\n", error,
                 (unsigned long long)report.findings, report.messages[0],
                 (unsigned long long)report.blocks_live, (unsigned long long)blocks);
-        give_up();
+        REQUIRE(!"the heap holds other blocks than the dataset");
     }
 }
 
@@ -202,7 +176,7 @@ static void model_scan(size_t lens[MODEL_KEYS]) {
     do {
         cursor = store_scan(&store, cursor, 7, scan_visit, NULL);
         for (int i = 0; i < 3; i++) {
-            unsigned number = (unsigned)(random_next() % MODEL_KEYS) | 1;
+            unsigned number = (unsigned)(trial_random() % MODEL_KEYS) | 1;
             REQUIRE(drop(number) == (lens[number] != 0));
             lens[number] = 0;
         }
@@ -215,11 +189,11 @@ static void model_scan(size_t lens[MODEL_KEYS]) {
 static void model_run(void) {
     static size_t lens[MODEL_KEYS]; /* length + 1; 0 = not there */
     for (unsigned round = 0; round < 300000; round++) {
-        unsigned number = (unsigned)(random_next() % MODEL_KEYS);
-        unsigned what = (unsigned)(random_next() % 1000);
+        unsigned number = (unsigned)(trial_random() % MODEL_KEYS);
+        unsigned what = (unsigned)(trial_random() % 1000);
         size_t len;
         if (what < 500) {
-            len = what < 490 ? random_next() % 300 : random_next() % 20000;
+            len = what < 490 ? trial_random() % 300 : trial_random() % 20000;
             REQUIRE(put(number, (char)('a' + number % 26), len, 0) == 0);
             lens[number] = len + 1;
         } else if (what < 750) {
@@ -295,93 +269,73 @@ static void steps_base(void) {
     }
 }
 
-/* In the child: how many instructions are left to it; in shared memory, to count them all once. */
-static volatile uint64_t *steps_left;
-
-static void on_step(int number) {
-    (void)number;
-    if (--*steps_left == 0) {
-        kill(getpid(), SIGKILL);
-    }
+static void steps_enter(void) {
+    store_become_worker(&store, 1);
+    (void)!put(3, 'w', 40, 0); /* so that this process has met the heap */
+    (void)drop(3);
 }
 
-#ifdef __x86_64__
-static void trap_set(void) {
-    __asm__ volatile("pushfq; orq $0x100, (%%rsp); popfq" ::: "memory", "cc");
-}
-static void trap_clear(void) {
-    __asm__ volatile("pushfq; andq $~0x100, (%%rsp); popfq" ::: "memory", "cc");
-}
-#else /* no such flag: the storm alone must do */
-static void trap_set(void) {
-}
-static void trap_clear(void) {
-}
-#endif
-
-/* Executes `steps` instructions of the operation in a child that dies there. False: it came to the
- * operation's end. */
-static bool step_and_kill(void (*op)(void), uint64_t steps) {
-    int status;
-    *steps_left = steps;
-    pid_t pid = fork();
-    REQUIRE(pid >= 0);
-    if (pid == 0) {
-        store_become_worker(&store, 1);
-        (void)!put(3, 'w', 40, 0); /* so that this process has met the heap */
-        (void)drop(3);
-        signal(SIGTRAP, on_step);
-        trap_set();
-        op();
-        trap_clear();
-        _exit(0);
-    }
-    REQUIRE(waitpid(pid, &status, 0) == pid);
-    bool killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
-    REQUIRE(killed || (WIFEXITED(status) && WEXITSTATUS(status) == 0));
-    store_forget_worker(&store, 1);
-    return killed;
-}
-
-static void steps_verify(void (*op)(void)) {
+/* Key 1, which the operation changes or not, is as it was, or as it should be. */
+static void verify_key(bool may_change, int stamp, size_t new_len) {
     size_t len;
-    int first = look(1, &len);
-    if (op == op_replace || op == op_replace_large) {
-        size_t new_len = op == op_replace ? 40 : 15000;
-        REQUIRE((first == 'o' && len == 30) || (first == 'n' && len == new_len));
-    } else if (op == op_delete || op == op_flush) {
-        REQUIRE(first == -1 || (first == 'o' && len == 30));
-    } else {
-        REQUIRE(first == 'o' && len == 30);
-    }
-    int second = look(2, &len);
-    REQUIRE(second == -1 || (op == op_insert && second == 'n' && len == 40));
+    int found = look(1, &len);
+    REQUIRE((found == 'o' && len == 30) || (may_change && found == stamp && len == new_len));
+}
+
+static void verify_others(bool may_be_gone) {
+    size_t len;
+    store_forget_worker(&store, 1);
     for (unsigned i = 0; i < BASE_KEYS; i++) {
         int other = look(same_shard[i], &len);
-        REQUIRE(other == 'o' || (other == -1 && op == op_flush));
+        REQUIRE(other == 'o' || (other == -1 && may_be_gone));
     }
+    audit();
 }
 
-/* One run to the end tells how many instructions there are and what they cost; then as many kills
- * as the time allows, spread over all of them. */
-static void steps_run(const char *name, void (*op)(void), double seconds) {
+static void verify_insert(void) {
+    size_t len;
+    int found = look(2, &len);
+    REQUIRE(found == -1 || (found == 'n' && len == 40));
+    verify_key(false, 0, 0);
+    verify_others(false);
+}
+static void verify_replace(void) {
+    verify_key(true, 'n', 40);
+    verify_others(false);
+}
+static void verify_replace_large(void) {
+    verify_key(true, 'n', 15000);
+    verify_others(false);
+}
+static void verify_delete(void) {
+    verify_key(true, -1, 0);
+    verify_others(false);
+}
+static void verify_grow(void) {
+    verify_key(false, 0, 0);
+    verify_others(false);
+}
+static void verify_flush(void) {
+    verify_key(true, -1, 0);
+    verify_others(true);
+}
+
+static void steps_run(double seconds) {
+    static const struct stepper_case cases[] = {
+        {"insert", steps_base, steps_enter, op_insert, verify_insert},
+        {"replace", steps_base, steps_enter, op_replace, verify_replace},
+        {"replace large", steps_base, steps_enter, op_replace_large, verify_replace_large},
+        {"delete", steps_base, steps_enter, op_delete, verify_delete},
+        {"grow shard", steps_base, steps_enter, op_grow_shard, verify_grow},
+        {"flush", steps_base, steps_enter, op_flush, verify_flush},
+    };
+    unsigned count = sizeof cases / sizeof cases[0];
     uint64_t repaired = store.worker->repaired;
-    steps_base();
-    uint64_t start_ns = clock_now_ns();
-    REQUIRE(!step_and_kill(op, UINT64_MAX));
-    uint64_t total = UINT64_MAX - *steps_left;
-    audit();
-    double cost = clock_seconds_since(start_ns) / 2 + 0.001;
-    uint64_t kills = (uint64_t)(seconds / cost);
-    kills = kills > total ? total : kills == 0 ? 1 : kills;
-    for (uint64_t i = 0; i < kills; i++) {
-        steps_base();
-        (void)step_and_kill(op, 1 + (i * total + random_next() % total) / kills);
-        steps_verify(op);
-        audit();
+    same_shard_find();
+    for (unsigned i = 0; i < count; i++) {
+        stepper_run(&cases[i], seconds / count);
     }
-    printf("steps: %-14s %llu instructions, killed at %llu of them, %llu shards repaired\n", name,
-           (unsigned long long)total, (unsigned long long)kills,
+    printf("steps: %llu shards repaired\n",
            (unsigned long long)(store.worker->repaired - repaired));
 }
 
@@ -390,15 +344,12 @@ static void steps_run(const char *name, void (*op)(void), double seconds) {
 static void storm_work(unsigned idx) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     store_become_worker(&store, idx);
-    for (unsigned i = 0; i < idx * 1000 + (unsigned)getpid() % 1000; i++) {
-        random_next();
-    }
     for (;;) {
-        unsigned number = (unsigned)(random_next() % STORM_KEYS);
-        unsigned what = (unsigned)(random_next() % 1000);
-        size_t len = what % 40 == 0 ? random_next() % 20000 : random_next() % 200;
+        unsigned number = (unsigned)(trial_random() % STORM_KEYS);
+        unsigned what = (unsigned)(trial_random() % 1000);
+        size_t len = what % 40 == 0 ? trial_random() % 20000 : trial_random() % 200;
         if (what < 400) {
-            REQUIRE(put(number, (char)('a' + random_next() % 26), len, 0) == 0);
+            REQUIRE(put(number, (char)('a' + trial_random() % 26), len, 0) == 0);
         } else if (what < 600) {
             (void)drop(number);
         } else if (what < 990) {
@@ -406,7 +357,7 @@ static void storm_work(unsigned idx) {
         } else if (what < 998) {
             store_tend(&store, 0);
         } else if (what == 998) {
-            (void)store_scan(&store, random_next() % SHARDS, 50, scan_visit, NULL);
+            (void)store_scan(&store, trial_random() % SHARDS, 50, scan_visit, NULL);
         } else {
             store_flush(&store);
         }
@@ -424,10 +375,7 @@ static pid_t storm_start(unsigned idx) {
 }
 
 static void storm_kill(pid_t pid, unsigned idx) {
-    int status;
-    kill(pid, SIGKILL);
-    REQUIRE(waitpid(pid, &status, 0) == pid);
-    REQUIRE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL); /* nothing else ended it */
+    trial_kill(pid);
     dead_seen++;
     sharena_reap(store.heap);
     store_forget_worker(&store, idx);
@@ -441,8 +389,8 @@ static void storm_run(double seconds) {
         pids[i] = storm_start(1 + i);
     }
     while (clock_seconds_since(start_ns) < seconds) {
-        usleep((useconds_t)(random_next() % 8000));
-        unsigned idx = (unsigned)(random_next() % STORM_WORKERS);
+        usleep((useconds_t)(trial_random() % 8000));
+        unsigned idx = (unsigned)(trial_random() % STORM_WORKERS);
         storm_kill(pids[idx], 1 + idx);
         pids[idx] = storm_start(1 + idx);
     }
@@ -458,48 +406,24 @@ static void storm_run(double seconds) {
            (unsigned long long)repaired);
 }
 
-int main(int argc, char **argv) {
-    double seconds = 12;
-    if (argc > 3 || (argc > 2 && args_parse_seconds("SECONDS", argv[2], 3600, &seconds) != 0)) {
-        fputs("usage: store_kill [HEAP [SECONDS]]\n", stderr);
-        return 2;
-    }
-    snprintf(path, sizeof path, "/dev/shm/respd-store-kill.%d", (int)getpid());
-    if (argc > 1) {
-        snprintf(path, sizeof path, "%s", argv[1]);
-    }
-    tester = getpid();
+static void test(const char *dir, double seconds) {
+    char path[PATH_MAX];
     struct sharena_options options = {.flags = SHARENA_CREATE | SHARENA_EXCL};
     sharena_t *heap;
-    if (sharena_open(path, &options, &heap) != 0) {
-        fprintf(stderr, "%s\n", sharena_errormsg());
-        return 1;
-    }
+    snprintf(path, sizeof path, "%s/heap", dir);
+    REQUIRE(sharena_open(path, &options, &heap) == 0);
     REQUIRE(store_open(&store, heap) == 0);
     store_recover(&store);
     REQUIRE(store_prepare_workers(&store, STORM_WORKERS + 1) == 0);
     store_become_worker(&store, 0);
-    setvbuf(stdout, NULL, _IOLBF, 0);
     audit();
-
+    steps_run(seconds * 0.6);
     model_run();
-    same_shard_find();
-    steps_left = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    REQUIRE(steps_left != MAP_FAILED);
-    static const struct {
-        const char *name;
-        void (*op)(void);
-    } ops[] = {
-        {"insert", op_insert}, {"replace", op_replace},       {"replace large", op_replace_large},
-        {"delete", op_delete}, {"grow shard", op_grow_shard}, {"flush", op_flush},
-    };
-    unsigned count = sizeof ops / sizeof ops[0];
-    for (unsigned i = 0; i < count; i++) {
-        steps_run(ops[i].name, ops[i].op, seconds * 0.6 / count);
-    }
     storm_run(seconds * 0.4);
-
     sharena_close(heap);
     REQUIRE(sharena_unlink(path) == 0);
-    return 0;
+}
+
+int main(int argc, char **argv) {
+    return trial_main(argc, argv, 10, test);
 }
