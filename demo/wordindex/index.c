@@ -117,6 +117,18 @@ uint64_t index_release_claims(struct index *index, uint32_t worker) {
 
 /* ---- counting ------------------------------------------------------------------------------ */
 
+/* One posting. Files are listed in the order of their names, so their numbers stand for them. */
+static uint64_t posting_digest(const struct word *word, const struct posting *posting) {
+    uint64_t fields[] = {word->hash, posting->file, posting->count};
+    uint64_t hash = WORD_HASH_START;
+    const unsigned char *bytes = (const unsigned char *)fields;
+
+    for (size_t i = 0; i < sizeof fields; i++) {
+        hash = word_hash_add(hash, bytes[i]);
+    }
+    return word_hash_finish(hash);
+}
+
 static void word_count(const struct word *word, struct index_totals *totals) {
     totals->words++;
     totals->blocks++;
@@ -125,6 +137,7 @@ static void word_count(const struct word *word, struct index_totals *totals) {
         totals->postings += chunk->used;
         for (uint32_t i = 0; i < chunk->used; i++) {
             totals->occurrences += chunk->postings[i].count;
+            totals->digest += posting_digest(word, &chunk->postings[i]);
         }
     }
 }

@@ -113,6 +113,7 @@ struct index_totals {
     uint64_t postings;
     uint64_t occurrences;
     uint64_t blocks; /* that the index has allocated */
+    uint64_t digest; /* of all postings with their words and files, in whatever order they lie */
 };
 
 /* The index of the heap, made for `dir` where there is none. NULL after a message. */

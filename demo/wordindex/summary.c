@@ -36,6 +36,7 @@ void summary_print(const char *heap_path, const struct index *index) {
     print_number("words", totals.words);
     print_number("postings", totals.postings);
     print_number("occurrences", totals.occurrences);
+    printf("%-12s %016llx\n", "digest", (unsigned long long)totals.digest);
     if (atomic_load(&index->state) == INDEX_DONE) {
         printf("%-12s %.3f s\n", "build time", (double)index->build_ns / 1e9);
     } else {
