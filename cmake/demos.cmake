@@ -60,6 +60,7 @@ endfunction()
 
 if(SHARENA_BUILD_TESTS AND NOT "${SHARENA_SANITIZE}" MATCHES "thread")
     add_demo_test(respd store_kill)
+    add_demo_test(respd server_kill)
     add_demo_test(messages exchange_kill)
     add_demo_test(wordindex build_kill)
 endif()

@@ -33,8 +33,8 @@
 #include "server.h"
 
 #define BACKLOG 511
-#define RESTART_MS 1000 /* a worker that lived for less is not replaced sooner */
-#define END_MS 5000     /* for the workers to end by themselves */
+#define RESTART_MS 50 /* a worker that lived for less is not replaced sooner */
+#define END_MS 5000   /* for the workers to end by themselves */
 
 struct supervised {
     pid_t pid; /* 0 = there is none */
@@ -262,8 +262,8 @@ int main(int argc, char **argv) {
     sigaddset(&parent.signals, SIGINT);
     sigprocmask(SIG_BLOCK, &parent.signals, NULL);
 
+    lock_take(parent.options.heap); /* and with it the port, if a server was killed just now */
     parent.listener = listener_make(&parent.options);
-    lock_take(parent.options.heap);
     heap_open(&parent);
     parent.facts = (struct facts){
         .options = &parent.options, .started_ms = store_now_ms(), .server_pid = (uint64_t)getpid()};

@@ -23,6 +23,8 @@
 #include "tests/stepper.h"
 #include "tests/trial.h"
 
+#include "audit.h"
+
 #define MODEL_KEYS 3000u
 #define BASE_KEYS 15u  /* with one more key the first table is full */
 #define SAME_SHARD 21u /* and with these the second is needed */
@@ -31,74 +33,6 @@
 
 static struct store store;
 static unsigned dead_seen;
-
-/* ---- audit: is everything where it belongs, and is nothing lost? ---- */
-
-static void audit_chain(const struct shard *shard, unsigned idx, const struct table *table,
-                        uint64_t bucket, uint64_t counts[2]) {
-    REQUIRE(bucket >= table->done || table->bucket[bucket] == NULL);
-    for (const struct entry *e = table->bucket[bucket]; e != NULL; e = e->next) {
-        struct key key = store_key(&store, e->bytes, e->key_bytes);
-        struct key *where = &key;
-        REQUIRE(key.hash == e->hash && e->hash >> 56 == idx);
-        REQUIRE((e->hash & (table->buckets - 1)) == bucket);
-        REQUIRE(*table_find((struct shard *)(uintptr_t)shard, where) == e);
-        REQUIRE(memcmp(entry_reply(e) + entry_reply_bytes(e) - 2, "\r\n", 2) == 0);
-        counts[0]++;
-        counts[1] += e->expire_ms != 0 ? 1 : 0;
-    }
-}
-
-/* Returns how many blocks the shard owns. */
-static uint64_t audit_shard(const struct shard *shard, unsigned idx) {
-    uint64_t counts[2] = {0, 0};
-    uint64_t blocks = 0;
-    uint64_t retired_bytes = 0;
-    REQUIRE(shard->fresh == NULL && shard->dying == NULL && shard->log_steps == 0);
-    for (int i = 0; i < 2 && shard->tables[i] != NULL; i++) {
-        blocks++;
-        for (uint64_t b = 0; b < shard->tables[i]->buckets; b++) {
-            audit_chain(shard, idx, shard->tables[i], b, counts);
-        }
-    }
-    REQUIRE(counts[0] == shard->keys && counts[1] == shard->expires);
-    blocks += counts[0];
-    for (const struct entry *e = shard->retired; e != NULL; e = e->next) {
-        retired_bytes += entry_bytes(e);
-        blocks++;
-    }
-    REQUIRE(retired_bytes == shard->retired_bytes);
-    for (const struct table *t = shard->doomed; t != NULL; t = t->next) {
-        blocks++;
-        for (uint64_t b = 0; b < t->buckets; b++) {
-            for (const struct entry *e = t->bucket[b]; e != NULL; e = e->next) {
-                blocks++;
-            }
-        }
-    }
-    return blocks;
-}
-
-static void audit(void) {
-    struct sharena_report report;
-    uint64_t blocks = 1; /* the root */
-    for (unsigned i = 0; i < SHARDS; i++) {
-        struct shard *shard = store_lock_shard(&store, i);
-        blocks += audit_shard(shard, i);
-        store_unlock(shard);
-    }
-    for (unsigned i = 0; i < WORKERS_MAX; i++) {
-        blocks += store.root->worker[i] != NULL ? 1 : 0;
-    }
-    sharena_reap(store.heap);
-    int error = sharena_check(store.heap, &report);
-    if (error != 0 || report.blocks_live != blocks) {
-        fprintf(stderr, "check %d, findings %llu (%s), blocks live %llu, known %llu\n", error,
-                (unsigned long long)report.findings, report.messages[0],
-                (unsigned long long)report.blocks_live, (unsigned long long)blocks);
-        REQUIRE(!"the heap holds other blocks than the dataset");
-    }
-}
 
 /* ---- operations by number ---- */
 
@@ -207,12 +141,12 @@ static void model_run(void) {
         }
         if (round % 60000 == 59999) {
             model_scan(lens);
-            audit();
+            audit(&store);
         }
         if (round % 150000 == 149999) {
             store_flush(&store);
             memset(lens, 0, sizeof lens);
-            audit();
+            audit(&store);
         }
     }
     printf("model: 300000 operations agree\n");
@@ -289,7 +223,7 @@ static void verify_others(bool may_be_gone) {
         int other = look(same_shard[i], &len);
         REQUIRE(other == 'o' || (other == -1 && may_be_gone));
     }
-    audit();
+    audit(&store);
 }
 
 static void verify_insert(void) {
@@ -397,7 +331,7 @@ static void storm_run(double seconds) {
     for (unsigned i = 0; i < STORM_WORKERS; i++) {
         storm_kill(pids[i], 1 + i);
     }
-    audit();
+    audit(&store);
     uint64_t repaired = 0;
     for (unsigned i = 0; i <= STORM_WORKERS; i++) {
         repaired += store.root->worker[i]->repaired;
@@ -416,7 +350,7 @@ static void test(const char *dir, double seconds) {
     store_recover(&store);
     REQUIRE(store_prepare_workers(&store, STORM_WORKERS + 1) == 0);
     store_become_worker(&store, 0);
-    audit();
+    audit(&store);
     steps_run(seconds * 0.6);
     model_run();
     storm_run(seconds * 0.4);
