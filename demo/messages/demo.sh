@@ -22,5 +22,5 @@ echo
 echo "== two publishers, two subscribers, killed and replaced"
 for size in 64 64K; do
     "$bin/messages" --heap "$work/heap" --publishers 2 --subscribers 2 --size "$size" \
-        --seconds 1 --kills 20 || fail "a message of $size was lost or repeated"
+        --seconds 2 --kills 200 || fail "a message of $size was lost or repeated"
 done

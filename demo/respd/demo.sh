@@ -150,29 +150,53 @@ expect "ERR invalid expire time in 'set' command" SET a b EX 0
 expect "ERR unknown command 'NOSUCH', with args beginning with: 'x' " NOSUCH x
 echo "    expiry, APPEND, 6000 INCRs of 4 clients, SCAN, KEYS, and the errors: as Redis has them"
 
-echo "== kill -9 of three workers, while 4 clients write"
+echo "== kill -9 of one worker after the other, now and then of all, while 5 clients write"
+sets=20000
 for client in 1 2 3 4; do
-    seq 6000 | sed "s/.*/SET load:$client:& &-$client/" | cli >"$work/ack.$client" 2>&1 &
+    seq $sets | sed "s/.*/SET load:$client:& &-$client/" | cli >"$work/ack.$client" 2>&1 &
     jobs+=($!)
 done
-for _ in 1 2 3; do
-    sleep 0.15
-    kill -9 "$(info worker_pid)" || fail "no worker to kill"
+yes INCR killed | head -n $sets | cli >"$work/ack.incr" 2>&1 &
+jobs+=($!)
+
+killed=0
+rounds=0
+while kill -0 "${jobs[@]}" 2>/dev/null; do # one of the clients is at work
+    rounds=$((rounds + 1))
+    which=worker_pid
+    [ $((rounds % 5)) != 0 ] || which=worker_pids
+    for pid in $(info $which | tr , ' '); do
+        if kill -9 "$pid" 2>/dev/null; then
+            killed=$((killed + 1))
+        fi
+    done
+    sleep 0.02
 done
 # A client whose connection broke has got an error; redis-cli then connects anew and goes on.
 wait "${jobs[@]}" || true
 jobs=()
+missing=0
 for client in 1 2 3 4; do
-    [ "$(wc -l <"$work/ack.$client")" = 6000 ] || fail "client $client has not got 6000 answers"
+    [ "$(wc -l <"$work/ack.$client")" = $sets ] || fail "client $client has not got $sets answers"
     awk -v c=$client '$0 == "OK" { print NR "-" c }' "$work/ack.$client" >"$work/acked"
     awk -v c=$client '$0 == "OK" { print "GET load:" c ":" NR }' "$work/ack.$client" |
         cli >"$work/got"
-    cmp "$work/acked" "$work/got" || fail "an acknowledged SET of client $client is gone"
+    missing=$((missing + $(diff "$work/acked" "$work/got" | grep -c '^<' || true)))
     cat "$work/acked"
 done >"$work/all"
-sleep 1.1 # a worker that lived for less than a second is replaced after that second
-echo "    $(wc -l <"$work/all") of 24000 SETs acknowledged, all there;" \
-    "$(info workers_replaced) workers replaced, $(info repaired_shards) shards repaired"
+counted=$(grep -cE '^[0-9]+$' "$work/ack.incr" || true)
+value=$(cli GET killed)
+repeated=$((value > sets ? value - sets : 0))
+lost=$((value < counted ? counted - value : 0))
+sleep 0.2 # for the last one to be replaced
+echo "    $killed workers killed, $(info workers_replaced) replaced," \
+    "$(info repaired_shards) shards repaired"
+echo "    $(wc -l <"$work/all") of $((4 * sets)) SETs acknowledged: $missing missing"
+echo "    $counted of $sets INCRs acknowledged, the counter says $value:" \
+    "$lost missing, $repeated repeated"
+[ "$missing" = 0 ] || fail "an acknowledged SET is gone"
+[ "$lost$repeated" = 00 ] || fail "an INCR was lost or done twice"
+[ "$killed" -ge 3 ] || fail "the clients were done before workers could be killed"
 check_data "after the kills"
 
 echo "== restarted: by SIGTERM, then by kill -9 of all its processes"

@@ -73,12 +73,13 @@ done
 echo
 echo "== a build whose workers are killed, which is killed itself, and resumed"
 heap=killed
+killed=0
 for round in 1 2 3; do
     "$bin/wordindex" build --heap "$work/$heap" --workers 4 "$dir" >"$work/log" 2>&1 &
     builder=$!
     nkilled=0
-    for _ in 1 2 3; do
-        sleep 0.1
+    for _ in 1 2 3 4 5 6; do
+        sleep 0.05
         if kill -KILL "$(child_of "$builder")" 2>/dev/null; then
             nkilled=$((nkilled + 1))
         fi
@@ -86,15 +87,17 @@ for round in 1 2 3; do
     kill -KILL "$builder" 2>/dev/null || echo "round $round: the build was over already"
     wait "$builder" 2>/dev/null || true
     builder=
-    echo "round $round: $nkilled workers killed, then the build"
+    killed=$((killed + nkilled))
+    echo "round $round: $nkilled workers killed, then the build with all its workers"
 done
 wordindex build --workers 4 "$dir" | tee "$work/log"
 wordindex check
 count() {
-    wordindex info | grep -E '^(files|words|postings|occurrences) '
+    wordindex info | grep -E '^(files|words|postings|occurrences|digest) '
 }
 count >"$work/killed-count"
 heap=heap
 count >"$work/count"
 cmp "$work/count" "$work/killed-count" || fail "the resumed build made another index"
-echo "the resumed index is the same as the one that was built in one go"
+echo "$killed workers and 3 builds killed: 0 postings missing, 0 repeated, 0 blocks lost: the resumed" \
+    "index has the digest of the one that was built in one go"
