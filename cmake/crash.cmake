@@ -16,6 +16,6 @@ if(NOT SHARENA_SANITIZE AND CMAKE_SYSTEM_PROCESSOR STREQUAL "x86_64")
                                               PkgConfig::LIBURCU_BP Threads::Threads)
     set_target_properties(crash_steps PROPERTIES
         RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/bin)
-    add_test(NAME crash.steps COMMAND crash_steps --seconds 25)
+    add_test(NAME crash.steps COMMAND crash_steps --seconds 40)
     set_tests_properties(crash.steps PROPERTIES LABELS crash TIMEOUT 300 PROCESSORS 2)
 endif()

@@ -184,8 +184,8 @@ static void own_in_flight(struct thread_slot *self, void *block) {
 
 enum taker { FOR_STACK, IN_FLIGHT };
 
-/* Takes regions for the stack, or one in flight. A run is adopted in the section that takes from it,
- * and only if the bin has nothing else: others may have freed regions since it was fetched. */
+/* Takes regions for the stack, or one in flight. A run is adopted in the section that takes from
+ * it, and only if the bin has nothing else: others may have freed regions since it was fetched. */
 static uint32_t take(sharena_t *heap, struct thread_slot *self, struct bin *bin,
                      uint32_t size_class, enum taker taker, void **out, uint32_t want) {
     uint32_t arena = (uint32_t)((heap_offset(heap, bin) - ARENAS_OFFSET) / ARENA_STRIDE);

@@ -106,7 +106,7 @@ static int die_recovering(struct cast *cast, const struct point *point, struct r
             return -1;
         }
         if (record != NULL && i + 1 == point->links) {
-            error = trace_record(&trace, record);
+            error = trace_record(&trace, record, point->record_limit);
         } else {
             error = trace_run_to(&trace, link->recording, link->at);
         }
@@ -176,8 +176,9 @@ int point_run(struct stage *stage, const struct point *point, struct tally *tall
     if (set_up(stage, point->scenario) != 0 || start_victim(&trace, &cast) != 0) {
         return -1;
     }
-    int error = record != NULL && point->links == 0 ? trace_record(&trace, record)
-                                                    : trace_run_to(&trace, recording, point->at);
+    int error = record != NULL && point->links == 0
+                    ? trace_record(&trace, record, point->record_limit)
+                    : trace_run_to(&trace, recording, point->at);
     tally->drifts += record == NULL && trace.is_over;
     if (error != 0 || kill_victim(&trace, stage, point, tally) != 0 ||
         die_recovering(&cast, point, record) != 0) {

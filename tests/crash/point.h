@@ -32,6 +32,7 @@ struct point {
     enum order order;
     unsigned links;
     struct link link[LINKS_MAX];
+    size_t record_limit; /* of a recording that this point makes */
 };
 
 struct tally { /* of one scenario, by one job */

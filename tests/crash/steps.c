@@ -31,7 +31,11 @@
 #define JOBS_MAX 64
 #define SCENARIOS_MAX 128
 #define FAILURES_MAX 20u
-#define POINT_SECONDS_MAX 30u
+#define POINT_SECONDS_MAX 60u
+/* A sample is taken of that many instructions of an operation and of a recovery: to record one costs
+ * 20 us. */
+#define SAMPLED_MAX 12000u
+#define SAMPLED_RECOVERY_MAX 4000u
 
 struct job { /* shared with the main process */
     pid_t pid;
@@ -84,6 +88,10 @@ static void require_point(struct stage *stage, struct job *job, const struct poi
     job->longest_wait_ns = stage->longest_wait_ns;
 }
 
+static size_t record_limit(size_t sampled) {
+    return settings.seconds == 0 ? SIZE_MAX : sampled;
+}
+
 /* A recovery is recorded, then killed at some of its instructions; of one of these deaths the next
  * recovery is killed as well. */
 static void run_recoveries(struct stage *stage, struct job *job, const struct recording *recording,
@@ -91,6 +99,7 @@ static void run_recoveries(struct stage *stage, struct job *job, const struct re
     struct recording records[LINKS_MAX];
     struct point point = {.scenario = all[job->scenario], .order = (enum order)draw(job, 2)};
     point.at = draw(job, recording->count);
+    point.record_limit = record_limit(SAMPLED_RECOVERY_MAX);
     for (unsigned depth = 0; depth < LINKS_MAX; depth++) {
         struct link *link = &point.link[depth];
         point.links = depth + 1;
@@ -109,7 +118,8 @@ static void run_recoveries(struct stage *stage, struct job *job, const struct re
 }
 
 static void record_scenario(struct stage *stage, struct job *job, struct recording *recording) {
-    struct point point = {.scenario = all[job->scenario], .at = SIZE_MAX};
+    struct point point = {
+        .scenario = all[job->scenario], .at = SIZE_MAX, .record_limit = record_limit(SAMPLED_MAX)};
     require_point(stage, job, &point, NULL, recording);
     job->tally[job->scenario].instructions = recording->count;
 }
@@ -142,7 +152,7 @@ static void run_some(struct stage *stage, struct job *job, const struct recordin
                               .at = draw(job, recording->count),
                               .order = (enum order)draw(job, ORDERS)};
         require_point(stage, job, &point, recording, NULL);
-        if (half_ns != 0 && stage_now_ns() > begin_ns + half_ns && recording->count < 20000) {
+        if (half_ns != 0 && stage_now_ns() > begin_ns + half_ns) {
             half_ns = 0;
             run_recoveries(stage, job, recording, 3);
         }
@@ -170,6 +180,10 @@ static _Noreturn void be_job(struct job *job, uint64_t end_ns) {
     while (job->scenario < all_count) {
         struct recording recording;
         uint64_t now_ns = stage_now_ns();
+        if (settings.seconds != 0 && job->scenario % settings.jobs != (unsigned)(job - jobs)) {
+            job->scenario++; /* another job's */
+            continue;
+        }
         record_scenario(stage, job, &recording);
         if (settings.seconds == 0) {
             run_all(stage, job, &recording);
@@ -248,7 +262,7 @@ static int report(unsigned failures) {
         struct tally sum = {0};
         for (unsigned j = 0; j < settings.jobs; j++) {
             const struct tally *tally = &jobs[j].tally[i];
-            sum.instructions = tally->instructions;
+            sum.instructions += settings.seconds == 0 && j > 0 ? 0 : tally->instructions;
             sum.points += tally->points;
             sum.recovery_points += tally->recovery_points;
             sum.waits += tally->waits;
@@ -287,6 +301,7 @@ static int run_single(void) {
     struct tally tally = {0};
     point.scenario = partial.scenario = all[0];
     partial.links = 0;
+    partial.record_limit = SIZE_MAX;
     stay_on_processor(0);
     if (stage == NULL || stage_start_newcomer(stage) < 0 ||
         point_run(stage, &partial, &tally, NULL, &recording) != 0) {

@@ -241,9 +241,9 @@ static int count_repeats(struct recording *recording) {
     return 0;
 }
 
-int trace_record(struct trace *trace, struct recording *recording) {
+int trace_record(struct trace *trace, struct recording *recording, size_t limit) {
     *recording = (struct recording){0};
-    while (!trace->is_over) {
+    while (!trace->is_over && recording->count < limit) {
         uint64_t address;
         if (next_address(trace, &address) != 0 || note(recording, address) != 0) {
             return -1;

@@ -42,8 +42,8 @@ int trace_start(struct trace *trace, void (*body)(void *arg), void *arg);
 /* From the first mark to the first instruction that counts. */
 int trace_follow(struct trace *trace, enum trace_follow follow);
 
-/* Steps to the end of the operation and notes every instruction. */
-int trace_record(struct trace *trace, struct recording *recording);
+/* Steps to the end of the operation, or `limit` instructions far, and notes every one. */
+int trace_record(struct trace *trace, struct recording *recording, size_t limit);
 
 /* Runs up to instruction n of the recording. is_over is set if the task did not get there. */
 int trace_run_to(struct trace *trace, const struct recording *recording, size_t n);
