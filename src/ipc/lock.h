@@ -28,11 +28,6 @@ void lock_release(sharena_t *heap, struct thread_slot *self, struct shared_lock 
  * holder was, becomes another's. 0: no lock. */
 void lock_mark_if_dead(sharena_t *heap, uint64_t lock_offset);
 
-/* Whether `self` is the holder. */
-static inline int lock_is_held(const struct thread_slot *self, const struct shared_lock *lock) {
-    return shared_get(&lock->owner) == shared_get(&self->index) + 1;
-}
-
 /* Makes a process-shared robust mutex out of any bytes. */
 void robust_mutex_init(pthread_mutex_t *mutex);
 
@@ -42,5 +37,12 @@ void robust_mutex_mark_dead(pthread_mutex_t *mutex, uint32_t tid);
 
 /* The thread id in the mutex word: 0 when it is free. */
 uint32_t robust_mutex_tid(const pthread_mutex_t *mutex);
+
+/* Whether `self` is the holder. That the lock names its slot does not suffice: a lock of the dead goes
+ * on naming theirs until it is next acquired, and the slot may be another thread's by then. */
+static inline int lock_is_held(const struct thread_slot *self, const struct shared_lock *lock) {
+    return shared_get(&lock->owner) == shared_get(&self->index) + 1 &&
+           robust_mutex_tid(&lock->mutex) == shared_get(&self->tid);
+}
 
 #endif

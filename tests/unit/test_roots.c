@@ -124,6 +124,29 @@ static void test_killed_while_making(void **state) {
     sharena_free(heap, made);
 }
 
+/* The lock of the dead maker still names its slot, which is another thread's by now. */
+static int make_after_death(void *arg) {
+    const uint32_t *slot = arg;
+    int calls = 0;
+    REQUIRE(shared_get(&fixture_self()->index) == *slot);
+    REQUIRE(sharena_root_create(fixture_heap(), "name", 64, init_nothing, &calls) != NULL);
+    REQUIRE(calls == 1);
+    return 0;
+}
+
+static void test_successor_in_the_slot_of_a_dead_maker(void **state) {
+    (void)state;
+    sharena_t *heap = fixture_heap();
+    assert_true(WIFSIGNALED(child_wait(child_start(die_while_making, NULL))));
+    uint32_t slot = shared_get(&entry_of("name")->lock.owner) - 1;
+    assert_int_equal(sharena_reap(heap), 1);
+    child_run(make_after_death, &slot);
+    void *made = sharena_root_get(heap, "name");
+    assert_non_null(made);
+    assert_int_equal(sharena_root_set(heap, "name", NULL), 0);
+    sharena_free(heap, made);
+}
+
 /* Killed between the claim of a name and its lock: the name is being made by nobody. */
 static int die_after_the_claim(void *arg) {
     (void)arg;
@@ -154,8 +177,11 @@ static void test_killed_after_the_claim(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        with_heap(test_entries_are_used_again), with_heap(test_locks),
-        with_heap(test_killed_while_setting),   with_heap(test_killed_while_making),
+        with_heap(test_entries_are_used_again),
+        with_heap(test_locks),
+        with_heap(test_killed_while_setting),
+        with_heap(test_killed_while_making),
+        with_heap(test_successor_in_the_slot_of_a_dead_maker),
         with_heap(test_killed_after_the_claim),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
