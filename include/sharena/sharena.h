@@ -270,7 +270,8 @@ SHARENA_API SHARENA_MUST_CHECK int sharena_check(sharena_t *heap, struct sharena
 
 /* Takes back what dead processes and threads held: rolls their open steps back, drains their
  * caches, frees their slots. Returns the number of slots reclaimed. Runs by itself on attach, when
- * a dead owner's lock is met, before the heap grows, and when slots run out. */
+ * a dead owner's lock is met, before the heap grows, when memory or slots run out, and once per
+ * second (reap_interval_ms) by a thread that misses its cache. */
 SHARENA_API int sharena_reap(sharena_t *heap);
 
 /* Gives all free pages back to the file system now, after flushing the calling thread's cache. */

@@ -18,7 +18,6 @@
 #include "ipc/errors.h"
 #include "ipc/journal.h"
 #include "ipc/lock.h"
-#include "ipc/registry.h"
 
 #define BATCH_PAGES_MIN 16u
 
@@ -129,16 +128,7 @@ static void adopt_chunk(sharena_t *heap, struct thread_slot *self, uint32_t inde
     lock_release(heap, self, &arena->lock);
 }
 
-/* The heap grows: what the dead held may be worth having, so the next slow path looks. */
-static void want_reap(const sharena_t *heap) {
-    struct attachment *attachment = registry_find(heap);
-    if (attachment != NULL) {
-        __atomic_store_n(&attachment->reap_wanted, 1, __ATOMIC_RELAXED);
-    }
-}
-
 static int take_chunk(sharena_t *heap, struct thread_slot *self, uint32_t index) {
-    want_reap(heap);
     int error = pool_take(heap, self, 1, 1);
     if (error != 0) {
         return error;

@@ -199,12 +199,30 @@ static int refuse(const sharena_t *heap, enum take_result why, uint32_t count) {
                                               : superblock->total_bytes - superblock->data_offset));
 }
 
+void (*pool_growth_hook)(sharena_t *heap);
+
+/* A span that has storage already: taking it does not make the heap bigger. */
+static int take_dirty(sharena_t *heap, struct thread_slot *self, uint32_t count, uint32_t align) {
+    struct pool *pool = heap_pool(heap);
+    lock_acquire(heap, self, &pool->lock);
+    int is_taken = take_free(heap, self, CHUNK_FREE_DIRTY, count, align);
+    journal_commit(self);
+    lock_release(heap, self, &pool->lock);
+    return is_taken;
+}
+
 int pool_take(sharena_t *heap, struct thread_slot *self, uint32_t count, uint32_t align) {
     struct pool *pool = heap_pool(heap);
     uint32_t prepared = 0;
     ASSERT(shared_get(&self->hand.kind) == HAND_EMPTY);
     if (count > heap_superblock(heap)->total_bytes >> LG_CHUNK) {
         return refuse(heap, NO_CAPACITY, count);
+    }
+    if (take_dirty(heap, self, count, align)) {
+        return 0;
+    }
+    if (pool_growth_hook != NULL) {
+        pool_growth_hook(heap);
     }
     for (;;) {
         enum take_result result = TAKEN;

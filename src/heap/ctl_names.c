@@ -48,7 +48,7 @@ static int read_opt(const struct ctl_query *query, uint64_t *value) {
     const struct conf_entry *entry = conf_entry(query->index);
     uint32_t number;
     memcpy(&number, (const char *)&query->attachment->conf + entry->offset, sizeof(number));
-    *value = number;
+    *value = entry->type == CONF_MS && number == CONF_MS_NEVER ? UINT64_MAX : number;
     return 0;
 }
 
@@ -168,6 +168,26 @@ static int read_resident(const struct ctl_query *query, uint64_t *value) {
 
 static int read_reaped(const struct ctl_query *query, uint64_t *value) {
     *value = shared_get(&heap_state(query->heap)->reaped_threads);
+    return 0;
+}
+
+static int read_reaped_processes(const struct ctl_query *query, uint64_t *value) {
+    *value = shared_get(&heap_state(query->heap)->reaped_processes);
+    return 0;
+}
+
+static int read_reaped_bytes(const struct ctl_query *query, uint64_t *value) {
+    *value = shared_get(&heap_state(query->heap)->reaped_bytes);
+    return 0;
+}
+
+static int read_recovered_cold(const struct ctl_query *query, uint64_t *value) {
+    *value = shared_get(&heap_state(query->heap)->recovered_cold);
+    return 0;
+}
+
+static int read_taken_over(const struct ctl_query *query, uint64_t *value) {
+    *value = shared_get(&heap_state(query->heap)->taken_over);
     return 0;
 }
 
@@ -312,7 +332,11 @@ static const struct ctl_name names[] = {
     {"stats.arenas.#.pactive", CTL_SIZE, read_arena_pactive, NULL, count_made},
     {"stats.arenas.#.chunks", CTL_SIZE, read_arena_chunks, NULL, count_made},
     {"stats.reaped", CTL_U64, read_reaped, NULL, NULL},
+    {"stats.reaped_processes", CTL_U64, read_reaped_processes, NULL, NULL},
+    {"stats.reaped_bytes", CTL_U64, read_reaped_bytes, NULL, NULL},
     {"stats.recovered", CTL_U64, read_recovered, NULL, NULL},
+    {"stats.recovered_cold", CTL_U64, read_recovered_cold, NULL, NULL},
+    {"stats.taken_over", CTL_U64, read_taken_over, NULL, NULL},
     {"processes.count", CTL_UNSIGNED, read_processes, NULL, NULL},
     {"process.#.pid", CTL_UNSIGNED, read_process_pid, NULL, count_process_slots},
 };
@@ -325,8 +349,9 @@ int ctl_find_opt(const char *option, struct ctl_name *found, uint32_t *index) {
     const struct conf_entry *entry;
     for (*index = 0; (entry = conf_entry(*index)) != NULL; ++*index) {
         if (strcmp(entry->name, option) == 0) {
-            enum ctl_type type = entry->type == CONF_BOOL ? CTL_BOOL : CTL_UNSIGNED;
-            *found = (struct ctl_name){entry->name, type, read_opt, NULL, NULL};
+            static const enum ctl_type types[] = {
+                [CONF_BOOL] = CTL_BOOL, [CONF_U32] = CTL_UNSIGNED, [CONF_MS] = CTL_SIZE};
+            *found = (struct ctl_name){entry->name, types[entry->type], read_opt, NULL, NULL};
             return 1;
         }
     }

@@ -62,6 +62,7 @@ uint32_t heap_narenas(const struct conf *conf) {
 /* ---- once per process ---- */
 
 static void at_thread_exit(sharena_t *heap, struct thread_slot *slot);
+static void before_growth(sharena_t *heap);
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static int once_error;
@@ -73,6 +74,7 @@ static void init_process(void) {
         superblock_expect(heap_fingerprint());
         thread_exit_hook = at_thread_exit;
         slot_dead_hook = reap_mark_locks;
+        pool_growth_hook = before_growth;
         once_error = thread_init();
     }
     if (once_error == 0) {
@@ -350,7 +352,8 @@ struct attachment *heap_attachment(const sharena_t *heap) {
 
 static struct thread_slot *take_slot(struct attachment *attachment) {
     struct thread_slot *slot = slot_take(attachment);
-    if (slot == NULL && errno == EUSERS && reap_dead(attachment) != 0) {
+    if (slot == NULL && errno == EUSERS) {
+        (void)reap_dead(attachment); /* if another process was faster, there is a slot as well */
         slot = slot_take(attachment);
     }
     return slot;
@@ -406,9 +409,17 @@ struct thread_slot *heap_enter(sharena_t *heap) {
     if (attachment == NULL) {
         return NULL;
     }
-    reap_if_wanted(attachment);
+    reap_tick(attachment);
     set_hint(heap, slot);
     return slot;
+}
+
+/* What the dead held may be what is needed. */
+static void before_growth(sharena_t *heap) {
+    struct attachment *attachment = registry_find(heap);
+    if (attachment != NULL) {
+        (void)reap_look(attachment);
+    }
 }
 
 void heap_purge(sharena_t *heap, struct thread_slot *self) {

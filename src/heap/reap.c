@@ -11,6 +11,7 @@
  */
 #include "heap/reap.h"
 
+#include <errno.h>
 #include <time.h>
 
 #include "heap/arena.h"
@@ -34,7 +35,7 @@ static void settle_journal(sharena_t *heap, struct thread_slot *slot) {
         lock_acquire(heap, slot, held);
         lock_release(heap, slot, held);
     }
-    journal_roll_back(heap, slot);
+    (void)lock_roll_back(heap, slot);
     shared_store(&slot->lock_wanted, (uint64_t)0);
     journal_begin(slot, 0);
 }
@@ -54,6 +55,18 @@ static void settle_hand(sharena_t *heap, struct thread_slot *slot) {
     shared_store(&slot->hand.kind, HAND_EMPTY);
 }
 
+/* Afterwards the slot owns what is in its caches, and nothing else. */
+static void settle(sharena_t *heap, struct thread_slot *slot) {
+    settle_journal(heap, slot);
+    settle_hand(heap, slot);
+    publish_settle(heap, slot);
+}
+
+static void drain(sharena_t *heap, struct thread_slot *slot) {
+    tcache_flush(heap, slot);
+    arena_leave(heap, slot);
+}
+
 static uint64_t cached_bytes(struct thread_slot *slot) {
     const struct tcache *tcache = slot_tcache(slot);
     uint64_t bytes = 0;
@@ -64,16 +77,13 @@ static uint64_t cached_bytes(struct thread_slot *slot) {
 }
 
 void reap_empty(sharena_t *heap, struct thread_slot *slot) {
-    settle_journal(heap, slot);
-    settle_hand(heap, slot);
-    publish_settle(heap, slot);
-    tcache_flush(heap, slot);
-    arena_leave(heap, slot);
+    settle(heap, slot);
+    drain(heap, slot);
 }
 
-static void mark_lock(const struct thread_slot *dead, struct shared_lock *lock) {
+static void mark_lock(sharena_t *heap, const struct thread_slot *dead, struct shared_lock *lock) {
     if (lock_is_held(dead, lock)) {
-        robust_mutex_mark_dead(&lock->mutex, shared_get(&dead->tid));
+        lock_mark_dead(heap, lock, shared_get(&dead->tid));
     }
 }
 
@@ -81,16 +91,16 @@ void reap_mark_locks(sharena_t *heap, const struct thread_slot *dead) {
     uint32_t made = shared_get(&heap_pool(heap)->arenas_made);
     for (uint32_t i = 0; i < made && i < ARENAS_MAX; i++) {
         struct arena *arena = heap_arena(heap, i);
-        mark_lock(dead, &arena->lock);
+        mark_lock(heap, dead, &arena->lock);
         for (uint32_t j = 0; j < SIZE_CLASSES_SMALL; j++) {
-            mark_lock(dead, &arena->bins[j].lock);
+            mark_lock(heap, dead, &arena->bins[j].lock);
         }
     }
     struct root_table *table = heap_roots(heap);
-    mark_lock(dead, &heap_pool(heap)->lock);
-    mark_lock(dead, &table->lock);
+    mark_lock(heap, dead, &heap_pool(heap)->lock);
+    mark_lock(heap, dead, &table->lock);
     for (uint32_t i = 0; i < SHARENA_ROOTS_MAX && i < shared_get(&table->high); i++) {
-        mark_lock(dead, &table->roots[i].lock);
+        mark_lock(heap, dead, &table->roots[i].lock);
     }
 }
 
@@ -102,8 +112,9 @@ static uint32_t reap_slot(struct attachment *attachment, uint32_t index) {
     if (slot == NULL) {
         return 0;
     }
-    uint64_t bytes = cached_bytes(slot);
-    reap_empty(heap, slot);
+    settle(heap, slot);
+    uint64_t bytes = cached_bytes(slot); /* not before: an open section may have torn the ends */
+    drain(heap, slot);
     slot_give_back(slot);
     __atomic_fetch_sub(&attachment->threads, 1, __ATOMIC_RELAXED);
     __atomic_fetch_add(&state->reaped_bytes.value_, bytes, __ATOMIC_RELAXED);
@@ -117,6 +128,9 @@ uint32_t reap_dead(struct attachment *attachment) {
     __atomic_store_n(&attachment->reap_wanted, 0, __ATOMIC_RELAXED);
     for (uint32_t i = 0; i < high; i++) {
         reaped += reap_slot(attachment, i);
+    }
+    for (uint32_t i = 0; i < PROCESSES_MAX; i++) {
+        (void)slot_note_dead_process(attachment, i);
     }
     return reaped;
 }
@@ -147,9 +161,35 @@ uint32_t reap_settled(struct attachment *attachment) {
     return reaped;
 }
 
-void reap_if_wanted(struct attachment *attachment) {
+uint32_t reap_look(struct attachment *attachment) {
+    int kept_errno = errno;
+    uint32_t reaped = slot_any_dead(attachment) ? reap_dead(attachment) : 0;
+    errno = kept_errno;
+    return reaped;
+}
+
+/* Exactly one thread of the process finds that the time has come. */
+static int is_due(struct attachment *attachment) {
+    uint32_t interval = attachment->conf.reap_interval_ms;
+    struct timespec now;
+    if (interval == CONF_MS_NEVER) {
+        return 0;
+    }
+    (void)clock_gettime(CLOCK_MONOTONIC_COARSE, &now); /* no system call: the vDSO has it */
+    uint64_t now_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+    uint64_t due_ms = __atomic_load_n(&attachment->reap_due_ms, __ATOMIC_RELAXED);
+    return now_ms >= due_ms &&
+           __atomic_compare_exchange_n(&attachment->reap_due_ms, &due_ms, now_ms + interval, 0,
+                                       __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+}
+
+void reap_tick(struct attachment *attachment) {
     if (UNLIKELY(__atomic_load_n(&attachment->reap_wanted, __ATOMIC_RELAXED))) {
+        int kept_errno = errno;
         (void)reap_dead(attachment);
+        errno = kept_errno;
+    } else if (is_due(attachment)) {
+        (void)reap_look(attachment);
     }
 }
 
@@ -157,9 +197,8 @@ void reap_roll_back_all(sharena_t *heap) {
     uint32_t high = shared_get(&heap_state(heap)->threads_high);
     for (uint32_t i = 0; i < high && i < THREADS_MAX; i++) {
         struct thread_slot *slot = heap_thread(heap, i);
-        if (!journal_is_empty(slot)) {
-            journal_roll_back(heap, slot);
-            __atomic_fetch_add(&heap_state(heap)->recovered.value_, 1, __ATOMIC_RELAXED);
+        if (lock_roll_back(heap, slot)) {
+            __atomic_fetch_add(&heap_state(heap)->recovered_cold.value_, 1, __ATOMIC_RELAXED);
         }
     }
 }

@@ -37,6 +37,7 @@ static const struct conf_entry entries[] = {
     {"tcache_nslots_large", CONF_U32, offsetof(struct conf, tcache_nslots_large), 1, 4096},
     {"cache_oblivious", CONF_BOOL, offsetof(struct conf, cache_oblivious), 0, 1},
     {"abort_conf", CONF_BOOL, offsetof(struct conf, abort_conf), 0, 1},
+    {"reap_interval_ms", CONF_MS, offsetof(struct conf, reap_interval_ms), 0, 86400000},
 };
 
 #define ENTRIES (sizeof(entries) / sizeof(entries[0]))
@@ -53,6 +54,7 @@ void conf_default(struct conf *conf) {
         .tcache_nslots_small_min = 20,
         .tcache_nslots_small_max = 200,
         .tcache_nslots_large = 20,
+        .reap_interval_ms = 1000,
     };
 }
 
@@ -147,9 +149,10 @@ static void fail_value(struct parse *parse, const struct conf_entry *entry, stru
         parse->error = error_set(EINVAL, "configuration (%s): %s cannot be '%.*s': true or false",
                                  parse->source, entry->name, length, value.begin);
     } else {
-        parse->error = error_set(
-            EINVAL, "configuration (%s): %s cannot be '%.*s': a number from %u to %u",
-            parse->source, entry->name, length, value.begin, entry->minimum, entry->maximum);
+        parse->error =
+            error_set(EINVAL, "configuration (%s): %s cannot be '%.*s': a number from %u to %u%s",
+                      parse->source, entry->name, length, value.begin, entry->minimum,
+                      entry->maximum, entry->type == CONF_MS ? ", or -1 for never" : "");
     }
 }
 
@@ -174,6 +177,18 @@ static const struct conf_entry *find_entry(struct span name) {
     return NULL;
 }
 
+/* A value in the range of its entry; 0 if the text is none. */
+static int parse_value(const struct conf_entry *entry, struct span text, uint32_t *value) {
+    if (entry->type == CONF_BOOL) {
+        return parse_bool(text, value);
+    }
+    if (entry->type == CONF_MS && span_is(text, "-1")) {
+        *value = CONF_MS_NEVER;
+        return 1;
+    }
+    return parse_u32(text, value) && *value >= entry->minimum && *value <= entry->maximum;
+}
+
 static void parse_pair(struct parse *parse, struct span pair) {
     const char *colon = memchr(pair.begin, ':', (size_t)(pair.end - pair.begin));
     const struct conf_entry *entry =
@@ -184,8 +199,7 @@ static void parse_pair(struct parse *parse, struct span pair) {
         return;
     }
     struct span text = trim((struct span){colon + 1, pair.end});
-    int is_good = entry->type == CONF_BOOL ? parse_bool(text, &value) : parse_u32(text, &value);
-    if (!is_good || value < entry->minimum || value > entry->maximum) {
+    if (!parse_value(entry, text, &value)) {
         fail_value(parse, entry, text);
         return;
     }

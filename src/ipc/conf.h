@@ -16,9 +16,12 @@ struct conf {                         /* per process and heap; opt.<name> in ctl
     uint32_t tcache_nslots_small_min; /* stack limits, blocks */
     uint32_t tcache_nslots_small_max;
     uint32_t tcache_nslots_large;
-    uint32_t cache_oblivious; /* bool: large blocks start at a random line of their page */
-    uint32_t abort_conf;      /* bool: a bad configuration aborts */
+    uint32_t cache_oblivious;  /* bool: large blocks start at a random line of their page */
+    uint32_t abort_conf;       /* bool: a bad configuration aborts */
+    uint32_t reap_interval_ms; /* between two looks for the dead; CONF_MS_NEVER */
 };
+
+#define CONF_MS_NEVER UINT32_MAX /* -1 in a text */
 
 /* Collects all sources into *conf. 0, or EINVAL with a message that names the source, the name, the
  * value and what is valid; if any source says abort_conf:true, that message goes to stderr and the
@@ -38,7 +41,7 @@ int conf_parse(const char *source, const char *text, struct conf *conf)
 void conf_default(struct conf *conf);
 
 /* The table, for ctl's opt.*: entry i or NULL behind the last. */
-enum conf_type { CONF_BOOL, CONF_U32 };
+enum conf_type { CONF_BOOL, CONF_U32, CONF_MS }; /* CONF_MS: CONF_MS_NEVER beyond its range */
 struct conf_entry {
     const char *name;
     enum conf_type type;

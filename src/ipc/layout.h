@@ -121,7 +121,8 @@ struct process_slot {       /* 128 bytes; written by the holder of the token */
     shared_u64 generation;  /* counts the processes that have held this slot */
     shared_u64 attached_ns; /* CLOCK_REALTIME */
     char name[16];          /* /proc/self/comm at attach */
-    uint8_t reserved[88];
+    shared_u64 died;        /* generations up to this one are known to be dead; only grows (CAS) */
+    uint8_t reserved[80];
 };
 
 #define THREAD_SLOT_BYTES 65536u
@@ -155,15 +156,17 @@ struct heap_state {
                                   grows; lock POOL */
     uint64_t data_page_map; /* address of chunk 0's first entry; fixed */
     uint8_t padding[40];
-    uint8_t boot_id[16];       /* of the machine's boot when somebody last attached; open lock */
-    shared_u32 in_use;         /* 1 from the first attach to the last close; open lock */
-    shared_u32 threads_high;   /* thread slots ever used: those below exist; only grows */
-    shared_u64 backed_pages;   /* pages of chunks, and of the tables that describe them, that are
+    uint8_t boot_id[16];         /* of the machine's boot when somebody last attached; open lock */
+    shared_u32 in_use;           /* 1 from the first attach to the last close; open lock */
+    shared_u32 threads_high;     /* thread slots ever used: those below exist; only grows */
+    shared_u64 backed_pages;     /* pages of chunks, and of the tables that describe them, that are
                                   backed: what limit_bytes limits; lock POOL */
-    shared_u64 recovered;      /* statistics: critical sections rolled back */
-    shared_u64 reaped_threads; /* statistics: thread slots taken back from the dead */
-    shared_u64 reaped_processes;
-    shared_u64 reaped_bytes; /* statistics: bytes that came back from their caches */
+    shared_u64 recovered;        /* statistics: critical sections rolled back */
+    shared_u64 recovered_cold;   /* statistics: of these, those that a cold open rolled back */
+    shared_u64 taken_over;       /* statistics: locks of the dead that the kernel had not marked */
+    shared_u64 reaped_threads;   /* statistics: thread slots taken back from the dead */
+    shared_u64 reaped_processes; /* statistics: processes that died without a close */
+    shared_u64 reaped_bytes;     /* statistics: bytes that came back from their caches */
 };
 
 #define STATE_OFFSET 4096u

@@ -31,14 +31,21 @@ uint32_t robust_mutex_tid(const pthread_mutex_t *mutex) {
     return (uint32_t)__atomic_load_n(&mutex->__data.__lock, __ATOMIC_RELAXED) & FUTEX_TID_MASK;
 }
 
-void robust_mutex_mark_dead(pthread_mutex_t *mutex, uint32_t tid) {
+int robust_mutex_mark_dead(pthread_mutex_t *mutex, uint32_t tid) {
     int word = __atomic_load_n(&mutex->__data.__lock, __ATOMIC_RELAXED);
     int marked = (int)(((uint32_t)word & FUTEX_WAITERS) | FUTEX_OWNER_DIED);
-    if (tid != 0 && ((uint32_t)word & FUTEX_TID_MASK) == tid &&
-        __atomic_compare_exchange_n(&mutex->__data.__lock, &word, marked, 0, __ATOMIC_ACQ_REL,
-                                    __ATOMIC_RELAXED)) {
+    int is_marked = tid != 0 && ((uint32_t)word & FUTEX_TID_MASK) == tid &&
+                    __atomic_compare_exchange_n(&mutex->__data.__lock, &word, marked, 0,
+                                                __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+    if (is_marked) {
         (void)syscall(SYS_futex, &mutex->__data.__lock, FUTEX_WAKE, 1, NULL, NULL, 0);
     }
+    return is_marked;
+}
+
+int robust_mutex_is_marked(const pthread_mutex_t *mutex) {
+    uint32_t word = (uint32_t)__atomic_load_n(&mutex->__data.__lock, __ATOMIC_RELAXED);
+    return (word & FUTEX_OWNER_DIED) != 0;
 }
 
 void lock_init(struct shared_lock *lock, enum lock_rank rank) {
@@ -47,14 +54,22 @@ void lock_init(struct shared_lock *lock, enum lock_rank rank) {
     lock->rank = rank;
 }
 
+int lock_roll_back(sharena_t *heap, struct thread_slot *dead) {
+    if (journal_is_empty(dead)) {
+        return 0;
+    }
+    journal_roll_back(heap, dead);
+    __atomic_fetch_add(&heap_state(heap)->recovered.value_, 1, __ATOMIC_RELAXED);
+    return 1;
+}
+
 /* The mutex is ours, and its last holder died in it: as if the dead thread had never entered. */
 static COLD void recover(sharena_t *heap, struct shared_lock *lock) {
     uint32_t owner = shared_get(&lock->owner);
     if (owner != 0 && owner <= THREADS_MAX) {
         struct thread_slot *dead = heap_thread(heap, owner - 1);
-        if (shared_get(&dead->journal.lock) == heap_offset(heap, lock) && !journal_is_empty(dead)) {
-            journal_roll_back(heap, dead);
-            __atomic_fetch_add(&heap_state(heap)->recovered.value_, 1, __ATOMIC_RELAXED);
+        if (shared_get(&dead->journal.lock) == heap_offset(heap, lock)) {
+            (void)lock_roll_back(heap, dead);
         }
     }
     CHECK(pthread_mutex_consistent(&lock->mutex) == 0);
@@ -103,10 +118,16 @@ static uint32_t find_dead_holder(sharena_t *heap, const struct shared_lock *lock
     return found;
 }
 
+void lock_mark_dead(sharena_t *heap, struct shared_lock *lock, uint32_t tid) {
+    if (robust_mutex_mark_dead(&lock->mutex, tid)) {
+        __atomic_fetch_add(&heap_state(heap)->taken_over.value_, 1, __ATOMIC_RELAXED);
+    }
+}
+
 void lock_mark_if_dead(sharena_t *heap, uint64_t lock_offset) {
     if (lock_offset != 0) {
         struct shared_lock *lock = (struct shared_lock *)(void *)(heap_bytes(heap) + lock_offset);
-        robust_mutex_mark_dead(&lock->mutex, find_dead_holder(heap, lock));
+        lock_mark_dead(heap, lock, find_dead_holder(heap, lock));
     }
 }
 

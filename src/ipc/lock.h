@@ -28,12 +28,23 @@ void lock_release(sharena_t *heap, struct thread_slot *self, struct shared_lock 
  * holder was, becomes another's. 0: no lock. */
 void lock_mark_if_dead(sharena_t *heap, uint64_t lock_offset);
 
+/* If thread `tid`, which is known to be dead, still stands in the lock, marks the lock as the kernel
+ * would have, and counts it. */
+void lock_mark_dead(sharena_t *heap, struct shared_lock *lock, uint32_t tid);
+
+/* Undoes what the dead thread has not committed, and counts the section: 1; 0 if there is none. The
+ * caller holds the lock that covers it, or the token where none does. */
+int lock_roll_back(sharena_t *heap, struct thread_slot *dead);
+
 /* Makes a process-shared robust mutex out of any bytes. */
 void robust_mutex_init(pthread_mutex_t *mutex);
 
 /* If the mutex word still names thread `tid`, which is known to be dead, marks it as the kernel
- * would have (OWNER_DIED) and wakes one waiter. */
-void robust_mutex_mark_dead(pthread_mutex_t *mutex, uint32_t tid);
+ * would have (OWNER_DIED) and wakes one waiter: 1, else 0. */
+int robust_mutex_mark_dead(pthread_mutex_t *mutex, uint32_t tid);
+
+/* Whether its last holder died, and nobody has had it since. */
+int robust_mutex_is_marked(const pthread_mutex_t *mutex);
 
 /* The thread id in the mutex word: 0 when it is free. */
 uint32_t robust_mutex_tid(const pthread_mutex_t *mutex);

@@ -20,6 +20,8 @@
 #include "ipc/journal.h"
 #include "ipc/lock.h"
 
+#define PROBES_MAX 16u /* of slot_any_dead(): each takes 0.3 us, 25 us with a thousand processes */
+
 static uint64_t now_ns(void) {
     struct timespec now;
     (void)clock_gettime(CLOCK_REALTIME, &now);
@@ -38,26 +40,54 @@ static void read_own_name(char name[16]) {
     }
 }
 
+/* Process `generation` of that slot is known to have died without giving the slot back: counted by
+ * exactly one of those who find out. */
+static uint32_t note_death(sharena_t *heap, struct process_slot *process, uint64_t generation) {
+    uint64_t died = shared_get(&process->died);
+    int is_news =
+        died < generation && __atomic_compare_exchange_n(&process->died.value_, &died, generation,
+                                                         0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+    if (is_news) {
+        FAULT_POINT();
+        __atomic_fetch_add(&heap_state(heap)->reaped_processes.value_, 1, __ATOMIC_RELAXED);
+    }
+    return (uint32_t)is_news;
+}
+
 int slot_register_process(struct attachment *attachment) {
     int error = token_take(&attachment->file, 0, &attachment->token);
     if (error != 0) {
         return error;
     }
     struct process_slot *process = heap_process(attachment->mapping.base, attachment->token.slot);
-    if (shared_get(&process->state) == SLOT_USED) { /* died without giving it back */
-        struct heap_state *state = heap_state(attachment->mapping.base);
-        __atomic_fetch_add(&state->reaped_processes.value_, 1, __ATOMIC_RELAXED);
+    if (shared_get(&process->state) == SLOT_USED) {
+        (void)note_death(attachment->mapping.base, process, shared_get(&process->generation));
     }
     attachment->process_generation = shared_get(&process->generation) + 1;
+    shared_store(&process->died, attachment->process_generation - 1);
     shared_store(&process->generation,
                  attachment->process_generation); /* threads of old are dead */
     shared_store(&process->pid, (uint32_t)getpid());
     shared_store(&process->attached_ns, now_ns());
     read_own_name(process->name);
-    shared_order();
-    shared_store(&process->state, SLOT_USED);
+    shared_store_release(&process->state, SLOT_USED);
     FAULT_POINT();
     return 0;
+}
+
+uint32_t slot_note_dead_process(const struct attachment *attachment, uint32_t index) {
+    sharena_t *heap = attachment->mapping.base;
+    struct process_slot *process = heap_process(heap, index);
+    uint64_t generation = shared_get_acquire(&process->generation);
+    if (shared_get(&process->died) >= generation || token_is_held(&attachment->file, index)) {
+        return 0;
+    }
+    /* Who gives the slot back stores FREE before the token is free, and a successor stores its
+     * generation before USED. So what is USED now, by that generation still, died with the token. */
+    return shared_get_acquire(&process->state) == SLOT_USED &&
+                   shared_get(&process->generation) == generation
+               ? note_death(heap, process, generation)
+               : 0;
 }
 
 void slot_unregister_process(struct attachment *attachment) {
@@ -181,6 +211,47 @@ void slot_give_back(struct thread_slot *slot) {
     shared_store_release(&slot->state, SLOT_FREE);
     FAULT_POINT();
     CHECK(pthread_mutex_unlock(&slot->token) == 0);
+}
+
+/* Without asking the kernel: its token is marked, or its process is known to be dead. */
+static int slot_looks_dead(const sharena_t *heap, const struct thread_slot *slot) {
+    uint32_t index = shared_get(&slot->process);
+    uint64_t generation = shared_get(&slot->process_generation);
+    if (shared_get_acquire(&slot->state) != SLOT_USED || index >= PROCESSES_MAX) {
+        return 0;
+    }
+    const struct process_slot *process = heap_process(heap, index);
+    return robust_mutex_is_marked(&slot->token) || shared_get(&process->generation) != generation ||
+           shared_get(&process->died) >= generation;
+}
+
+/* Asks for the tokens of the next few processes that are not known to be dead. */
+static int some_process_died(struct attachment *attachment) {
+    uint32_t probes = 0;
+    for (uint32_t i = 0; i < PROCESSES_MAX && probes < PROBES_MAX; i++) {
+        uint32_t index =
+            __atomic_fetch_add(&attachment->next_probe, 1, __ATOMIC_RELAXED) % PROCESSES_MAX;
+        const struct process_slot *process = heap_process(attachment->mapping.base, index);
+        if (shared_get(&process->state) == SLOT_USED && index != attachment->token.slot &&
+            shared_get(&process->died) < shared_get(&process->generation)) {
+            probes++;
+            if (!token_is_held(&attachment->file, index)) {
+                return 1;
+            }
+        }
+    }
+    return 0;
+}
+
+int slot_any_dead(struct attachment *attachment) {
+    const sharena_t *heap = attachment->mapping.base;
+    uint32_t high = shared_get(&heap_state(heap)->threads_high);
+    for (uint32_t i = 0; i < high; i++) {
+        if (slot_looks_dead(heap, heap_thread(heap, i))) {
+            return 1;
+        }
+    }
+    return some_process_died(attachment);
 }
 
 int slot_is_ours(const struct attachment *attachment, const struct thread_slot *slot) {

@@ -36,6 +36,7 @@ static void assert_default(const struct conf *conf) {
     assert_int_equal(conf->tcache_nslots_large, 20);
     assert_int_equal(conf->cache_oblivious, 0);
     assert_int_equal(conf->abort_conf, 0);
+    assert_int_equal(conf->reap_interval_ms, 1000);
 }
 
 /* ---- one text ---- */
@@ -57,7 +58,7 @@ static void every_name_is_set(void **state) {
     struct conf conf =
         parsed("narenas:1024,tcache:false,lg_tcache_max:12,tcache_nslots_small_min:1,"
                "tcache_nslots_small_max:4096,tcache_nslots_large:7,cache_oblivious:true,"
-               "abort_conf:true");
+               "abort_conf:true,reap_interval_ms:250");
     assert_int_equal(conf.narenas, 1024);
     assert_int_equal(conf.tcache, 0);
     assert_int_equal(conf.lg_tcache_max, 12);
@@ -66,6 +67,7 @@ static void every_name_is_set(void **state) {
     assert_int_equal(conf.tcache_nslots_large, 7);
     assert_int_equal(conf.cache_oblivious, 1);
     assert_int_equal(conf.abort_conf, 1);
+    assert_int_equal(conf.reap_interval_ms, 250);
 }
 
 static void blanks_lines_and_comments_are_tolerated(void **state) {
@@ -134,6 +136,18 @@ static void edges_of_every_range(void **state) {
             (void)snprintf(text, sizeof(text), "%s:%u", entry->name, entry->minimum - 1);
             assert_refused(parse_error(text), EINVAL, entry->name);
         }
+    }
+}
+
+static void an_interval_may_be_never(void **state) {
+    (void)state;
+    assert_int_equal(parsed("reap_interval_ms:-1").reap_interval_ms, CONF_MS_NEVER);
+    assert_int_equal(parsed("reap_interval_ms:-1,reap_interval_ms:0").reap_interval_ms, 0);
+    static const char *const values[] = {"-2", "--1", "-", "never", "4294967295", "86400001"};
+    for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
+        char text[64];
+        (void)snprintf(text, sizeof(text), "reap_interval_ms:%s", values[i]);
+        assert_refused(parse_error(text), EINVAL, "from 0 to 86400000, or -1 for never");
     }
 }
 
@@ -315,6 +329,7 @@ int main(void) {
         cmocka_unit_test(unknown_name_lists_the_valid_ones),
         cmocka_unit_test(bad_number_names_the_range),
         cmocka_unit_test(edges_of_every_range),
+        cmocka_unit_test(an_interval_may_be_never),
         cmocka_unit_test(bad_bool_says_what_is_one),
         cmocka_unit_test(first_error_is_told_and_the_rest_is_read),
         cmocka_unit_test(table_describes_the_struct),

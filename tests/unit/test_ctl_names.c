@@ -84,8 +84,13 @@ static void options_are_those_in_force(void **state) {
         uint32_t number;
         memcpy(&number, (char *)conf + entry->offset, sizeof(number));
         (void)snprintf(name, sizeof(name), "opt.%s", entry->name);
-        assert_int_equal(entry->type == CONF_BOOL ? get_bool(name) : get_unsigned(name), number);
+        uint64_t value = entry->type == CONF_BOOL ? get_bool(name)
+                         : entry->type == CONF_MS ? get_size(name)
+                                                  : get_unsigned(name);
+        assert_int_equal(value, number);
     }
+    conf->reap_interval_ms = CONF_MS_NEVER;
+    assert_int_equal((ssize_t)get_size("opt.reap_interval_ms"), -1);
     assert_int_equal(get_unsigned("opt.lg_tcache_max"), 15);
     assert_true(get_bool("opt.tcache"));
     conf->lg_tcache_max = 17;
@@ -291,9 +296,13 @@ static void processes_are_counted_while_they_live(void **state) {
     (void)child_wait(child);
     assert_int_equal(get_unsigned("processes.count"), 1); /* not reaped yet, but dead */
     assert_int_equal(find_pid((unsigned)child), 0);
-    assert_true(get_size("stats.cached") > 0); /* the dead one's */
+    size_t cached = get_size("stats.cached"); /* the dead one's */
+    assert_true(cached > 0);
+    assert_int_equal(get_size("stats.reaped_processes"), 0);
     assert_int_equal(sharena_reap(fixture_heap()), 1);
     assert_int_equal(get_size("stats.reaped"), 1);
+    assert_int_equal(get_size("stats.reaped_processes"), 1);
+    assert_int_equal(get_size("stats.reaped_bytes"), cached);
     assert_int_equal(get_size("stats.cached"), 0);
     assert_int_equal(get_size("stats.recovered"), 0);
     (void)close(pipes[0]);
@@ -317,6 +326,8 @@ static void an_undone_section_is_counted(void **state) {
     (void)child_wait(child);
     assert_int_equal(sharena_reap(fixture_heap()), 1);
     assert_int_equal(get_size("stats.recovered"), 1);
+    assert_int_equal(get_size("stats.recovered_cold"), 0);
+    assert_int_equal(get_size("stats.taken_over"), 0); /* the kernel had marked the lock */
 }
 
 /* ---- attached for reading only ---- */
@@ -441,7 +452,8 @@ static void every_option_is_documented_with_default_and_range(void **state) {
             assert_cell(line, "number");
             (void)snprintf(cell, sizeof(cell), "%u", number);
             assert_cell(line, cell);
-            (void)snprintf(cell, sizeof(cell), "%u to %u", entry->minimum, entry->maximum);
+            (void)snprintf(cell, sizeof(cell), "%u to %u%s", entry->minimum, entry->maximum,
+                           entry->type == CONF_MS ? ", or -1: never" : "");
             assert_cell(line, cell);
         }
     }

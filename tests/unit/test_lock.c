@@ -647,6 +647,7 @@ static void unmarked_holder_is_found_dead(void **state) {
     assert_int_equal(pthread_mutex_trylock(&area->lock.mutex), EBUSY);
     assert_goes_on();
     assert_int_equal(recovered(), 1);
+    assert_int_equal(shared_get(&heap_state(fixture_heap())->taken_over), 1);
 }
 
 static void unmarked_and_unnamed_holder_is_found_dead(void **state) {

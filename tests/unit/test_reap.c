@@ -123,8 +123,12 @@ static void leave_open_slot(struct thread_slot *self, void *arg) {
 
 static void test_open_slot(void **state) {
     (void)state;
+    uint64_t recovered = shared_get(&heap_state(heap)->recovered);
+    uint64_t bytes = shared_get(&heap_state(heap)->reaped_bytes);
     die_in(leave_open_slot, NULL);
     assert_reaped(1, 0);
+    assert_int_equal(shared_get(&heap_state(heap)->recovered), recovered + 1);
+    assert_int_equal(shared_get(&heap_state(heap)->reaped_bytes), bytes); /* that stack was empty */
 }
 
 static void leave_run_in_hand(struct thread_slot *self, void *arg) {
@@ -275,9 +279,10 @@ static void test_reaping_by_itself(void **state) {
     (void)heap_enter(heap);
     assert_int_equal(fixture_attachment()->reap_wanted, 0);
     assert_reaped(0, 0);
-    reap_if_wanted(fixture_attachment()); /* nobody wants it */
+    reap_tick(fixture_attachment()); /* nobody wants it */
     die_in(leave_nothing, NULL);
-    reap_if_wanted(fixture_attachment());
+    fixture_attachment()->conf.reap_interval_ms = CONF_MS_NEVER;
+    reap_tick(fixture_attachment());
     assert_reaped(1, 0);
 }
 
@@ -311,8 +316,10 @@ static void test_roll_back_all(void **state) {
     reap_roll_back_all(heap);
     assert_int_equal(shared_get(&arena->pages_used), used);
     assert_int_equal(shared_get(&heap_state(heap)->recovered), recovered + 1);
+    assert_int_equal(shared_get(&heap_state(heap)->recovered_cold), 1);
     reap_roll_back_all(heap); /* again: nothing is left to do */
     assert_int_equal(shared_get(&heap_state(heap)->recovered), recovered + 1);
+    assert_int_equal(shared_get(&heap_state(heap)->recovered_cold), 1);
     assert_reaped(1, 0);
 }
 
