@@ -22,7 +22,7 @@ uint32_t reap_dead(struct attachment *attachment);
  * thread is alive. */
 uint32_t reap_settled(struct attachment *attachment);
 
-/* reap_dead() if a look that costs microseconds finds somebody dead; how many slots came back. Keeps
+/* reap_dead() if a look that takes some microseconds finds somebody dead; how many slots came back. Keeps
  * errno. No lock may be held, but the caller may be in the middle of an allocation. */
 uint32_t reap_look(struct attachment *attachment);
 

@@ -227,20 +227,20 @@ static int slot_looks_dead(const sharena_t *heap, const struct thread_slot *slot
 
 /* Asks for the tokens of the next few processes that are not known to be dead. */
 static int some_process_died(struct attachment *attachment) {
-    uint32_t probes = 0;
-    for (uint32_t i = 0; i < PROCESSES_MAX && probes < PROBES_MAX; i++) {
-        uint32_t index =
-            __atomic_fetch_add(&attachment->next_probe, 1, __ATOMIC_RELAXED) % PROCESSES_MAX;
+    uint32_t next = __atomic_load_n(&attachment->next_probe, __ATOMIC_RELAXED);
+    uint32_t end = next + PROCESSES_MAX;
+    int is_dead = 0;
+    for (uint32_t probes = 0; next != end && probes < PROBES_MAX && !is_dead; next++) {
+        uint32_t index = next % PROCESSES_MAX;
         const struct process_slot *process = heap_process(attachment->mapping.base, index);
         if (shared_get(&process->state) == SLOT_USED && index != attachment->token.slot &&
             shared_get(&process->died) < shared_get(&process->generation)) {
             probes++;
-            if (!token_is_held(&attachment->file, index)) {
-                return 1;
-            }
+            is_dead = !token_is_held(&attachment->file, index);
         }
     }
-    return 0;
+    __atomic_store_n(&attachment->next_probe, next, __ATOMIC_RELAXED);
+    return is_dead;
 }
 
 int slot_any_dead(struct attachment *attachment) {
