@@ -104,10 +104,7 @@ static void break_robust_list(void) {
 static int be_victim(void *arg) {
     pthread_t thread;
     REQUIRE(pthread_create(&thread, NULL, fill_caches, (void *)(uintptr_t)200) == 0);
-    if (arg != NULL) {
-        sharena_free(heap, sharena_malloc(heap, 1)); /* it has its slot before */
-        break_robust_list();
-    }
+    (void)arg;
     (void)fill_caches((void *)(uintptr_t)48);
     return 1;
 }
@@ -199,13 +196,20 @@ static void test_tick_is_slow(void **state) {
     assert_reaped_now(&before, bytes);
 }
 
-/* Nothing tells that they are dead but the tokens of their processes. */
+static int be_unmarked_victim(void *arg) {
+    (void)arg;
+    sharena_free(heap, sharena_malloc(heap, 1)); /* it has its slot before */
+    break_robust_list();
+    (void)fill_caches((void *)(uintptr_t)48);
+    return 1;
+}
+
+/* Nothing tells that it is dead but the token of its process. */
 static void test_tick_finds_the_unmarked(void **state) {
     (void)state;
-    int is_unmarked = 1;
     struct counts before = counts_of(heap);
-    pid_t pid = child_start(be_victim, &is_unmarked);
-    while (atomic_load(&signals->ready) < THREADS) {
+    pid_t pid = child_start(be_unmarked_victim, NULL);
+    while (atomic_load(&signals->ready) < 1) {
         (void)sched_yield();
     }
     look_every(0);
@@ -216,8 +220,33 @@ static void test_tick_finds_the_unmarked(void **state) {
     crowd_kill(pid);
     miss_caches();
     struct counts now = counts_of(heap);
-    assert_int_equal(now.threads, before.threads + THREADS);
+    assert_int_equal(now.threads, before.threads + 1);
     assert_int_equal(now.processes, before.processes + 1);
+}
+
+static void *end_raw(void *arg) {
+    void **block = arg;
+    *block = sharena_malloc(heap, 64);
+    (void)syscall(SYS_exit, 0); /* runs no destructor */
+    return NULL;
+}
+
+/* Its process lives: only the word of its token tells. */
+static void test_tick_finds_a_dead_thread(void **state) {
+    (void)state;
+    void *block = NULL;
+    struct counts before = counts_of(heap);
+    pthread_t thread = crowd_start_raw(end_raw, &block);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_non_null(block);
+    miss_caches();
+    assert_nothing_reaped(&before);
+    look_every(0);
+    miss_caches();
+    struct counts now = counts_of(heap);
+    assert_int_equal(now.threads, before.threads + 1);
+    assert_int_equal(now.processes, before.processes);
+    sharena_free(heap, block);
 }
 
 static void test_tick_leaves_the_stopped_alone(void **state) {
@@ -469,6 +498,7 @@ int main(void) {
         with_heap(test_tick),
         with_heap(test_tick_is_slow),
         with_heap(test_tick_finds_the_unmarked),
+        with_heap(test_tick_finds_a_dead_thread),
         with_heap(test_tick_leaves_the_stopped_alone),
         cmocka_unit_test(test_attach),
         with_heap(test_growth_by_a_huge_block),

@@ -281,7 +281,6 @@ static void test_reaping_by_itself(void **state) {
     assert_reaped(0, 0);
     reap_tick(fixture_attachment()); /* nobody wants it */
     die_in(leave_nothing, NULL);
-    fixture_attachment()->conf.reap_interval_ms = CONF_MS_NEVER;
     reap_tick(fixture_attachment());
     assert_reaped(1, 0);
 }
