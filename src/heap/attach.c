@@ -108,8 +108,8 @@ static int create(struct attachment *attachment, const struct sharena_options *o
 
 /* ---- an old heap ---- */
 
-static void read_boot_id(uint8_t boot_id[16]) {
-    memset(boot_id, 0, 16);
+/* Of this boot of the machine, and of this file: the same file system may hold copies of it. */
+static void read_boot_id(const struct heap_file *file, uint8_t boot_id[16]) {
     int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
     char text[40] = {0};
     if (fd >= 0) {
@@ -117,7 +117,9 @@ static void read_boot_id(uint8_t boot_id[16]) {
         (void)got;
         (void)close(fd);
     }
-    uint64_t low = superblock_hash(SUPERBLOCK_HASH_SEED, text, strlen(text));
+    uint64_t inode = file->inode; /* not the device: its number may change with the next mount */
+    uint64_t low = superblock_hash(SUPERBLOCK_HASH_SEED, &inode, sizeof(inode));
+    low = superblock_hash(low, text, strlen(text));
     uint64_t high = superblock_hash(low, text, strlen(text));
     memcpy(boot_id, &low, 8);
     memcpy(boot_id + 8, &high, 8);
@@ -129,7 +131,7 @@ static void read_boot_id(uint8_t boot_id[16]) {
 static int recover_cold(struct attachment *attachment, uint32_t flags) {
     sharena_t *heap = attachment->mapping.base;
     uint8_t boot_id[16];
-    read_boot_id(boot_id);
+    read_boot_id(&attachment->file, boot_id);
     if (memcmp(boot_id, heap_state(heap)->boot_id, 16) != 0 && (flags & SHARENA_RECOVER) == 0) {
         return error_set(
             EUCLEAN,
@@ -193,9 +195,9 @@ static int attach_by_state(struct attachment *attachment, const struct sharena_o
 
 /* A torn boot id would look like another boot's, so it only changes while in_use says that nobody
  * cares: whoever opens then has no journal to roll back, for that is done. */
-static void set_boot_id(struct heap_state *state) {
+static void set_boot_id(const struct heap_file *file, struct heap_state *state) {
     uint8_t boot_id[16];
-    read_boot_id(boot_id);
+    read_boot_id(file, boot_id);
     if (memcmp(boot_id, state->boot_id, sizeof(boot_id)) != 0) {
         shared_store(&state->in_use, 0u);
         shared_order();
@@ -215,7 +217,7 @@ static int join_processes(struct attachment *attachment) {
         return error;
     }
     struct heap_state *state = heap_state(attachment->mapping.base);
-    set_boot_id(state);
+    set_boot_id(&attachment->file, state);
     shared_store(&state->in_use, 1u); /* under the open lock; a kill leaves it set, as it should */
     return 0;
 }

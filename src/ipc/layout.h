@@ -156,7 +156,8 @@ struct heap_state {
                                   grows; lock POOL */
     uint64_t data_page_map; /* address of chunk 0's first entry; fixed */
     uint8_t padding[40];
-    uint8_t boot_id[16];         /* of the machine's boot when somebody last attached; open lock */
+    uint8_t boot_id[16];         /* of the machine's boot when somebody last attached, and of the
+                                      file: a copy has another; open lock */
     shared_u32 in_use;           /* 1 from the first attach to the last close; open lock */
     shared_u32 threads_high;     /* thread slots ever used: those below exist; only grows */
     shared_u64 backed_pages;     /* pages of chunks, and of the tables that describe them, that are
