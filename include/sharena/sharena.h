@@ -73,8 +73,7 @@ typedef struct sharena sharena_t;
 #define SHARENA_OPEN_ONLY 0x08u    /* it must exist: ENOENT otherwise */
 #define SHARENA_READONLY 0x10u     /* look only: no store, no slot, no mutex; it must exist */
 #define SHARENA_REQUIRE_SYNC 0x20u /* MAP_SYNC on a DAX file, or EOPNOTSUPP */
-#define SHARENA_RECOVER                                                                            \
-    0x40u /* also if it was in use when the machine went down, or when it was copied */
+#define SHARENA_RECOVER 0x40u      /* also if in use when the machine went down, or when copied */
 
 struct sharena_options {     /* all zero = the defaults */
     uint32_t flags;          /* SHARENA_*; 0 = SHARENA_CREATE */
@@ -105,9 +104,10 @@ struct sharena_options {     /* all zero = the defaults */
  *          begins anew.
  * Copies   A copy of the file is a heap of its own, at the same address: one process cannot attach
  *          both (EADDRINUSE). A copy of a heap that was in use is refused (EUCLEAN) without
- *          SHARENA_RECOVER. If no attached process ran while it was made (all stopped, or dead), it is
- *          then as if all had been killed at that moment. If one ran, it is torn: the open may refuse
- *          it, and what it opens is to be trusted only as far as sharena_check() finds it clean. */
+ *          SHARENA_RECOVER. If no attached process ran while it was made (all stopped, or dead),
+ *          it is then as if all had been killed at that moment. If one ran, it is torn: the open
+ *          may refuse it, and what it opens is to be trusted as far as sharena_check() finds it
+ *          clean. */
 SHARENA_API SHARENA_MUST_CHECK int sharena_open(const char *path,
                                                 const struct sharena_options *options,
                                                 sharena_t **heap);

@@ -21,8 +21,8 @@ int pool_take(sharena_t *heap, struct thread_slot *self, uint32_t count, uint32_
 int pool_prepare_runs(sharena_t *heap, struct thread_slot *self)
     __attribute__((warn_unused_result));
 
-/* What is done before chunks without storage are taken: the heap layer above looks for the dead, whose
- * memory may serve as well. Set once; NULL: nothing. */
+/* What is done before chunks without storage are taken: the heap layer above looks for the dead,
+ * whose memory may serve as well. Set once; NULL: nothing. */
 extern void (*pool_growth_hook)(sharena_t *heap);
 
 /* Gives the span in self's hand back. */

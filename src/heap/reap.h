@@ -22,12 +22,12 @@ uint32_t reap_dead(struct attachment *attachment);
  * thread is alive. */
 uint32_t reap_settled(struct attachment *attachment);
 
-/* reap_dead() if a look that takes some microseconds finds somebody dead; how many slots came back. Keeps
- * errno. No lock may be held, but the caller may be in the middle of an allocation. */
+/* reap_dead() if a look that takes some microseconds finds somebody dead; how many slots came back.
+ * Keeps errno. No lock may be held, but the caller may be in the middle of an allocation. */
 uint32_t reap_look(struct attachment *attachment);
 
-/* For each slow path: reap_dead() if a dead owner was met since the last time, else reap_look() once
- * per opt.reap_interval_ms of this process. Keeps errno. */
+/* For each slow path: reap_dead() if a dead owner was met since the last time, else reap_look()
+ * once per opt.reap_interval_ms of this process. Keeps errno. */
 void reap_tick(struct attachment *attachment);
 
 /* Before any mutex is initialised anew at a cold open: undoes the open sections of all slots, which

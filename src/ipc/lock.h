@@ -28,8 +28,8 @@ void lock_release(sharena_t *heap, struct thread_slot *self, struct shared_lock 
  * holder was, becomes another's. 0: no lock. */
 void lock_mark_if_dead(sharena_t *heap, uint64_t lock_offset);
 
-/* If thread `tid`, which is known to be dead, still stands in the lock, marks the lock as the kernel
- * would have, and counts it. */
+/* If thread `tid`, which is known to be dead, still stands in the lock, marks the lock as the
+ * kernel would have, and counts it. */
 void lock_mark_dead(sharena_t *heap, struct shared_lock *lock, uint32_t tid);
 
 /* Undoes what the dead thread has not committed, and counts the section: 1; 0 if there is none. The
@@ -49,8 +49,8 @@ int robust_mutex_is_marked(const pthread_mutex_t *mutex);
 /* The thread id in the mutex word: 0 when it is free. */
 uint32_t robust_mutex_tid(const pthread_mutex_t *mutex);
 
-/* Whether `self` is the holder. That the lock names its slot does not suffice: a lock of the dead goes
- * on naming theirs until it is next acquired, and the slot may be another thread's by then. */
+/* Whether `self` is the holder. That the lock names its slot does not suffice: a lock of the dead
+ * goes on naming theirs until it is next acquired, and the slot may be another thread's by then. */
 static inline int lock_is_held(const struct thread_slot *self, const struct shared_lock *lock) {
     return shared_get(&lock->owner) == shared_get(&self->index) + 1 &&
            robust_mutex_tid(&lock->mutex) == shared_get(&self->tid);

@@ -83,7 +83,7 @@ uint32_t slot_note_dead_process(const struct attachment *attachment, uint32_t in
         return 0;
     }
     /* Who gives the slot back stores FREE before the token is free, and a successor stores its
-     * generation before USED. So what is USED now, by that generation still, died with the token. */
+     * generation before USED. So what is USED now, by that generation still, died with it. */
     return shared_get_acquire(&process->state) == SLOT_USED &&
                    shared_get(&process->generation) == generation
                ? note_death(heap, process, generation)

@@ -18,8 +18,8 @@
  * The caller holds the heap's open lock. */
 int slot_register_process(struct attachment *attachment) __attribute__((warn_unused_result));
 
-/* If the process of slot `index` died without giving it back, and nobody has counted that yet, counts
- * it: 1, else 0. */
+/* If the process of slot `index` died without giving it back, and nobody has counted that yet,
+ * counts it: 1, else 0. */
 uint32_t slot_note_dead_process(const struct attachment *attachment, uint32_t index);
 
 /* Gives it back; no thread slot of this process may be in use any more. */
@@ -40,8 +40,8 @@ extern void (*slot_dead_hook)(sharena_t *heap, const struct thread_slot *dead);
  * it, and charged to this process; else NULL. */
 struct thread_slot *slot_seize_dead(struct attachment *attachment, uint32_t index);
 
-/* Whether a look that costs little finds a dead thread or process whose slot nobody has reaped: at all
- * thread slots, without a system call, and at the tokens of a few processes, others each time. */
+/* Whether a look that costs little finds a dead thread or process whose slot nobody has reaped: at
+ * all thread slots, without a system call, and at the tokens of a few processes, others in turn. */
 int slot_any_dead(struct attachment *attachment);
 
 /* Whether `slot` is in use by a thread of this process (that a fork's child inherited does not
