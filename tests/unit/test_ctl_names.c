@@ -79,6 +79,7 @@ static void options_are_those_in_force(void **state) {
     (void)state;
     struct conf *conf = &fixture_attachment()->conf;
     const struct conf_entry *entry;
+    conf->reap_interval_ms = 250;
     for (size_t i = 0; (entry = conf_entry(i)) != NULL; i++) {
         char name[64];
         uint32_t number;
