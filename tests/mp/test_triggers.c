@@ -20,8 +20,9 @@ struct counts {
     uint64_t taken_over;
 };
 
-struct signals { /* shared, not in a heap */
-    atomic_int ready;
+struct signals {        /* shared, not in a heap */
+    atomic_int ready;   /* threads of victims */
+    atomic_int reapers; /* that have begun */
     atomic_int may_open;
     atomic_int is_over;
     atomic_int reaped;
@@ -457,6 +458,7 @@ static void test_call(void **state) {
 /* Several at once: each of the dead comes back to exactly one of them. */
 static int be_reaper(void *arg) {
     (void)arg;
+    (void)atomic_fetch_add(&signals->reapers, 1);
     while (!atomic_load(&signals->is_over)) {
         (void)atomic_fetch_add(&signals->reaped, sharena_reap(heap));
     }
@@ -489,6 +491,36 @@ static void test_several_reapers(void **state) {
     assert_int_equal(now.processes, before.processes + ROUNDS);
 }
 
+/* Reapers that are killed at any instant: each may lose one increment, none counts twice. */
+static void test_killed_reapers(void **state) {
+    (void)state;
+    enum { ROUNDS = 40 };
+    struct counts before = counts_of(heap);
+    for (int i = 0; i < ROUNDS; i++) {
+        atomic_store(&signals->ready, 0);
+        pid_t victim = child_start(be_victim, NULL);
+        while (atomic_load(&signals->ready) < THREADS) {
+            (void)sched_yield();
+        }
+        pid_t reaper = child_start(be_reaper, NULL);
+        while (atomic_load(&signals->reapers) <= i) {
+            (void)sched_yield();
+        }
+        crowd_kill(victim);
+        crowd_sleep_us(i * 5);
+        crowd_kill(reaper);
+    }
+    (void)sharena_reap(heap);
+    struct counts now = counts_of(heap);
+    assert_in_range(now.threads - before.threads, ROUNDS * THREADS - ROUNDS, ROUNDS * THREADS);
+    assert_in_range(now.processes - before.processes, 2 * ROUNDS - ROUNDS, 2 * ROUNDS);
+    assert_int_equal(sharena_ctl(heap, "thread.tcache.flush", NULL, NULL, NULL, 0), 0);
+    assert_int_equal(stat_of(heap, "stats.cached"), 0);
+    print_message("%d killed reapers: %llu of %d threads and %llu of %d processes were counted\n",
+                  ROUNDS, (unsigned long long)(now.threads - before.threads), ROUNDS * THREADS,
+                  (unsigned long long)(now.processes - before.processes), 2 * ROUNDS);
+}
+
 #define with_heap(f) cmocka_unit_test_setup_teardown(f, open_heap, close_heap)
 
 int main(void) {
@@ -508,6 +540,7 @@ int main(void) {
         with_heap(test_no_slot_left),
         with_heap(test_call),
         with_heap(test_several_reapers),
+        with_heap(test_killed_reapers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
