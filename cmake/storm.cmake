@@ -1,5 +1,6 @@
-# Storms: crash_storm and crash_reopen, programs that kill workers of one heap at random. The tests here
-# are short; the full figures: bin/crash_storm --kills 10000, bin/crash_reopen.
+# Storms: crash_storm and crash_reopen, programs that kill workers of one heap at random. The tests
+# here are short; for the full figures: bin/crash_storm --kills 10000, --rate 1 --seconds 20, and
+# bin/crash_reopen.
 add_library(sharena_storm OBJECT tests/crash/storm_control.c tests/crash/storm_table.c
                                  tests/crash/storm_work.c tests/crash/storm_fleet.c)
 target_link_libraries(sharena_storm PRIVATE sharena_private)
@@ -18,3 +19,4 @@ function(sharena_add_storm name)
 endfunction()
 
 sharena_add_storm(storm --seconds 2.5 --rounds 3)
+sharena_add_storm(reopen --kills 40 --objects 100000)

@@ -1,14 +1,15 @@
-/* storm.c -- processes x threads on one heap, killed at random and replaced: no byte may be missing.
+/* storm.c -- processes x threads on one heap, killed at random and replaced: no byte may be
+ * missing.
  *
  *     crash_storm [--processes N] [--threads N] [--kills N] [--rate KILLS_PER_SECOND] [--seconds S]
  *                 [--rounds N] [--seed N] [--unpublished]
  *
- * Calm and stormy rounds of S seconds alternate in one run; with --kills the stormy ones last until each
- * had its share. --rate 0 (the default) kills as fast as workers can be replaced. After each round
- * all threads rest, and blocks and bytes that sharena_check() finds must be exactly those of the table;
- * at the end all are killed at once, everything is freed, and the file must be as empty as its books.
- * --unpublished lets those who are killed use plain malloc, free and realloc as well, which may lose the
- * blocks in flight: then up to what was in flight may be missing.
+ * Calm and stormy rounds of S seconds alternate in one run; with --kills the stormy ones last until
+ * each had its share. --rate 0 (the default) kills as fast as workers can be replaced. After each
+ * round all threads rest, and blocks and bytes that sharena_check() finds must be exactly those of
+ * the table; at the end all are killed at once, everything is freed, and the file must be as empty
+ * as its books. --unpublished lets those who are killed use plain malloc, free and realloc as well,
+ * which may lose the blocks in flight: then up to what was in flight may be missing.
  *
  * Exit status 0, or 1: then the heap file is kept, and what was found is on stderr.
  *
@@ -118,6 +119,7 @@ static void read_options(int argc, char **argv) {
     int option;
     control->processes = 8;
     control->threads = 4;
+    control->has_gentle = 1;
     control->seed = storm_now_ns() ^ (uint64_t)getpid() << 32;
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
         take_option(option, optarg);
@@ -145,7 +147,8 @@ static void replace_gentle(void) {
     }
 }
 
-/* Mostly one that works, if any; one of eight times whoever it is, one of sixteen several at once. */
+/* Mostly one that works, if any; one of eight times whoever it is, one of sixteen several at once.
+ * */
 static void kill_at_random(void) {
     uint32_t mortals = control->processes - 1;
     uint32_t first = (uint32_t)draw(mortals);

@@ -1,4 +1,5 @@
-/* storm_control.h -- for the crash tests: what the director and its workers share outside of the heap.
+/* storm_control.h -- for the crash tests: what the director and its workers share outside of the
+ * heap.
  *
  * Nothing here needs recovery: every word is one atomic, written by one thread or only added to. A
  * worker that was started by exec finds it through an inherited descriptor.
@@ -58,6 +59,7 @@ struct storm_control {
     uint64_t seed;
     uint32_t processes;
     uint32_t threads;
+    uint32_t has_gentle;  /* 1: worker STORM_GENTLE is never killed (storm_work.h) */
     uint32_t unpublished; /* 1: who may be killed uses plain malloc, free, realloc too */
     _Atomic uint32_t phase;
     _Atomic uint32_t paused;

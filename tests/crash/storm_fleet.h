@@ -29,8 +29,8 @@ int fleet_is_working(const struct fleet *fleet, uint32_t index);
 /* SIGKILL; fleet_poll() notices the death. 1, or 0: it is dead or dying already. */
 int fleet_kill(struct fleet *fleet, uint32_t index);
 
-/* Notices who ended. 1 if somebody did whom nobody killed or asked to leave, or if an operation takes
- * too long; that was said. */
+/* Notices who ended. 1 if somebody did whom nobody killed or asked to leave, or if an operation
+ * takes too long; that was said. */
 int fleet_poll(struct fleet *fleet);
 
 /* Polls until all that were killed or asked to leave have ended. */

@@ -1,6 +1,7 @@
 /* storm_table.c -- the table of a storm; see storm_table.h.
  *
- * Killed: a guard that is inherited stays marked until what its holder left is settled, so whoever is
+ * Killed: a guard that is inherited stays marked until what its holder left is settled, so whoever
+ * is
  *         killed while it settles leaves the same to the next.
  * Not here: what the threads do with it (storm_work.c).
  */

@@ -1,17 +1,18 @@
-/* storm_table.h -- for the crash tests: everything that the application of a storm knows, in the heap.
+/* storm_table.h -- for the crash tests: everything that the application of a storm knows, in the
+ * heap.
  *
- * A table of cells, each empty or with a block, in groups that one robust mutex guards: whoever gets
- * a guard frees what others allocated, or allocates. A kill leaves it so:
+ * A table of cells, each empty or with a block, in groups that one robust mutex guards: whoever
+ * gets a guard frees what others allocated, or allocates. A kill leaves it so:
  *
  *     cell      block     stamp       means
  *               NULL      0           empty
- *               set       0           a block with undefined contents: the filling, or the check before
- *                                     the free, was cut short
+ *               set       0           a block with undefined contents: the filling, or the free, was
+ *                                     cut short
  *               set       not 0       a block whose contents follow from stamp and bytes
  *
  * Whoever inherits a guard from the dead calls sharena_reap() before it looks (sharena_malloc_to's
- * contract); then each block is in its cell or free, and the accounts are exact. Plain malloc and free
- * may lose the block in flight; what can be lost at most stands in the group meanwhile.
+ * contract); then each block is in its cell or free, and the accounts are exact. Plain malloc and
+ * free may lose the block in flight; what can be lost at most stands in the group meanwhile.
  */
 #ifndef TESTS_CRASH_STORM_TABLE_H
 #define TESTS_CRASH_STORM_TABLE_H
@@ -78,8 +79,8 @@ struct accounts {
 /* Makes the table, or finds it. */
 struct table *table_make(sharena_t *heap);
 
-/* Makes all guards anew, for they hold thread ids of the past: all who used them were killed, and the
- * heap was opened since. Nobody else is attached. */
+/* Makes all guards anew, for they hold thread ids of the past: all who used them were killed, and
+ * the heap was opened since. Nobody else is attached. */
 void table_rearm(sharena_t *heap, struct table *table);
 
 /* 1: the caller has the guard, and what a dead holder left is settled; 0: somebody else has it. */

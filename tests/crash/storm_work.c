@@ -1,10 +1,11 @@
 /* storm_work.c -- what the threads of a worker do; see storm_work.h.
  *
- * One step: try a guard at random; with it, allocate, check, resize, or free what is there, whoever put it
- * there. Each thread ends after some thousand steps, in the middle of nothing, and starts its successor.
+ * One step: try a guard at random; with it, allocate, check, resize, or free what is there, whoever
+ * put it there. Each thread ends after some thousand steps, in the middle of nothing, and starts
+ * its successor.
  *
- * Holds:  a thread has at most one guard; no block is known to a thread alone, except within the plain
- *         calls, which the group accounts for
+ * Holds:  a thread has at most one guard; no block is known to a thread alone, except within the
+ *         plain calls, which the group accounts for
  * Killed: see storm_table.h
  */
 #include "storm_work.h"
@@ -358,7 +359,8 @@ static void begin_work(struct storm_control *control, uint32_t index, sharena_t 
                                   .heap = heap,
                                   .table = table,
                                   .index = index,
-                                  .may_lose = control->unpublished || index == STORM_GENTLE,
+                                  .may_lose = control->unpublished ||
+                                              (control->has_gentle && index == STORM_GENTLE),
                                   .random = control->seed ^ (uint64_t)getpid() << 16 ^ i << 8};
         start_thread(&places[i]);
         (void)atomic_fetch_add(&worker->working, 1);
