@@ -32,6 +32,8 @@
 #include "storm_work.h"
 
 #define ROUNDS_MAX 1000u
+#define BACKED_EARLY                                                                               \
+    (1u << 18)        /* bytes of a next slot or table, whose maker died before it was one */
 #define POLL_US 5000u /* at most, between two looks at the workers */
 
 struct storm {
@@ -330,7 +332,8 @@ static int is_empty(const struct sharena_report *report) {
            is_so(report->pages_dirty == 0, "no free page has storage") &
            is_so(!lost_none || report->pages_backed * ask("arenas.page") <= most_kept(),
                  "one run of each bin at most has storage") &
-           is_so(stored <= ask("stats.resident") + 16384, "the file holds what its books say") &
+           is_so(stored <= ask("stats.resident") + BACKED_EARLY,
+                 "the file holds what its books say") &
            is_so(ask_unsigned("processes.count") == 1, "this process alone is attached");
 }
 
