@@ -337,16 +337,16 @@ static int is_empty(const struct sharena_report *report) {
            is_so(ask_unsigned("processes.count") == 1, "this process alone is attached");
 }
 
-static int finish(void) {
+/* Everything is freed. */
+static int finish(struct table *table) {
     struct sharena_report report;
     if (kill_all() != 0 || account(&report) != 0) {
         return 1;
     }
+    uint64_t lost = table->blocks_lost;
     (void)printf("all killed: %" PRIu64 " blocks of %" PRIu64 " bytes live, all accounted for\n",
                  report.blocks_live, report.bytes_live);
-    uint64_t lost = storm.table->blocks_lost;
-    table_free(storm.fleet.heap, storm.table);
-    storm.table = NULL;
+    table_free(storm.fleet.heap, table);
     if (sharena_purge(storm.fleet.heap) != 0 || sharena_check(storm.fleet.heap, &report) != 0) {
         (void)fprintf(stderr, "FAILED: emptied, the heap is not clean: %s\n", sharena_errormsg());
         print_findings(&report);
@@ -414,7 +414,7 @@ static void print_recovery(void) {
                  " clean ends; %zu thread slots reaped, %zu open sections undone\n",
                  storm.kills, storm.kills_early, storm.leaves, ask("stats.reaped"),
                  ask("stats.recovered"));
-    if (storm.table != NULL && control->unpublished) {
+    if (control->unpublished) {
         (void)printf("plain calls: at most %" PRIu64 " blocks of %" PRIu64
                      " bytes were in flight\n",
                      storm.table->blocks_lost, storm.table->bytes_lost);
@@ -454,7 +454,7 @@ static int run(void) {
         }
     }
     print_recovery();
-    return finish();
+    return finish(storm.table);
 }
 
 static int say_what_was_kept(void) {

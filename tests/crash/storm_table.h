@@ -6,8 +6,8 @@
  *
  *     cell      block     stamp       means
  *               NULL      0           empty
- *               set       0           a block with undefined contents: the filling, or the free, was
- *                                     cut short
+ *               set       0           a block with undefined contents: the filling, or the free,
+ *                                     was cut short
  *               set       not 0       a block whose contents follow from stamp and bytes
  *
  * Whoever inherits a guard from the dead calls sharena_reap() before it looks (sharena_malloc_to's
