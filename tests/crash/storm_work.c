@@ -317,6 +317,8 @@ static int is_wanted(const struct work *work) {
 
 static void start_thread(struct work *work);
 
+/* Where a guard is busy another one is tried at once: a thread that waited would rarely die in the
+ * library. */
 static void *live(void *arg) {
     struct work *work = arg;
     uint64_t steps = 2000 + draw(work, 30000);
@@ -327,8 +329,6 @@ static void *live(void *arg) {
         if (step(work)) {
             (void)atomic_fetch_add_explicit(&work->shared->steps, 1, memory_order_relaxed);
             steps--;
-        } else {
-            (void)sched_yield();
         }
     }
     if (is_wanted(work)) {
