@@ -288,17 +288,20 @@ void arena_give(sharena_t *heap, struct thread_slot *self) {
     }
 }
 
+/* Others may dirty pages as fast as we punch them, so no more go than were dirty at the beginning. */
 void arena_purge(sharena_t *heap, struct thread_slot *self, uint32_t index) {
     struct arena *arena = heap_arena(heap, index);
-    for (;;) {
+    for (uint32_t left = shared_get(&arena->pages_dirty);;) {
         uint32_t start;
         lock_acquire(heap, self, &arena->lock);
         uint32_t page = run_find(heap, arena, 1, 0, 1, &start);
-        if (page != 0) {
+        int is_enough = page != 0 && left == 0;
+        if (page != 0 && !is_enough) {
             uint32_t pages = shared_get(&heap_run(heap, page)->size);
             (void)run_carve(heap, self, arena, page, page, pages, RUN_HAND);
             set_hand_run(self, index, page, pages, HAND_DIRTY);
             count_used(self, arena, pages, 0);
+            left -= pages < left ? pages : left;
         }
         uint32_t spare = shared_get(&arena->spare);
         if (page == 0 && spare != 0) { /* all is clean: the spare need not be kept either */
@@ -306,10 +309,10 @@ void arena_purge(sharena_t *heap, struct thread_slot *self, uint32_t index) {
         }
         journal_commit(self);
         lock_release(heap, self, &arena->lock);
-        if (page == 0) {
-            if (spare != 0) {
-                pool_give(heap, self);
-            }
+        if (page == 0 && spare != 0) {
+            pool_give(heap, self);
+        }
+        if (page == 0 || is_enough) {
             return;
         }
         backing_remove(heap, self, page, shared_get(&self->hand.count));

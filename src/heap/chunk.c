@@ -286,13 +286,17 @@ void pool_give(sharena_t *heap, struct thread_slot *self) {
     lock_release(heap, self, &pool->lock);
 }
 
+/* As arena_purge(): no more than there were at the beginning. */
 void pool_purge(sharena_t *heap, struct thread_slot *self) {
     struct pool *pool = heap_pool(heap);
+    uint32_t left = end_chunk(heap) - first_chunk(heap);
     for (;;) {
         lock_acquire(heap, self, &pool->lock);
-        uint32_t span = tree_fit(pool_tree(heap, CHUNK_FREE_DIRTY), 0);
+        uint32_t span = left != 0 ? tree_fit(pool_tree(heap, CHUNK_FREE_DIRTY), 0) : 0;
         if (span != 0) {
-            carve(heap, self, span, span, shared_get(&heap_chunk(heap, span)->size));
+            uint32_t chunks = shared_get(&heap_chunk(heap, span)->size);
+            left -= chunks < left ? chunks : left;
+            carve(heap, self, span, span, chunks);
         }
         journal_commit(self);
         lock_release(heap, self, &pool->lock);
