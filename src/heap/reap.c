@@ -24,7 +24,7 @@
 #include "ipc/slot.h"
 
 #define SETTLE_PAUSE_NS 100000
-#define SETTLE_WAITS 1000
+#define SETTLE_MOST_NS 500000000ull
 
 /* An open section belongs to a lock that died with its holder: whoever locks it rolls it back. */
 static void settle_journal(sharena_t *heap, struct thread_slot *slot) {
@@ -140,20 +140,26 @@ static int has_open_step(const struct thread_slot *slot, uint64_t generation) {
            shared_get(&slot->pending.kind) != PENDING_NONE;
 }
 
+static uint64_t now_ns(void) {
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* The limit is one of time, not of pauses: on a busy machine each of them may last long. */
 uint32_t reap_settled(struct attachment *attachment) {
     sharena_t *heap = attachment->mapping.base;
     uint32_t high = shared_get(&heap_state(heap)->threads_high);
     uint32_t reaped = reap_dead(attachment);
-    int waits = SETTLE_WAITS;
+    uint64_t end_ns = now_ns() + SETTLE_MOST_NS;
     for (uint32_t i = 0; i < high; i++) {
         const struct thread_slot *slot = heap_thread(heap, i);
         uint64_t generation = shared_get(&slot->generation);
-        while (has_open_step(slot, generation) && waits > 0) {
+        while (has_open_step(slot, generation) && now_ns() < end_ns) {
             const struct timespec pause = {0, SETTLE_PAUSE_NS};
             uint32_t got = reap_slot(attachment, i);
             reaped += got;
             if (got == 0) {
-                waits--;
                 (void)nanosleep(&pause, NULL);
             }
         }

@@ -18,8 +18,8 @@ uint32_t reap_dead(struct attachment *attachment);
 
 /* The same, and waits for every step that is open elsewhere (malloc_to, free_from) to end or to
  * prove dead: the kernel marks what a dying thread held one by one, its token last, so the guard of
- * a step may be inherited before its thread is known to be dead. Not longer than 100 ms: a stopped
- * thread is alive. */
+ * a step may be inherited before its thread is known to be dead. Not longer than half a second: a
+ * stopped thread is alive. */
 uint32_t reap_settled(struct attachment *attachment);
 
 /* reap_dead() if a look that takes some microseconds finds somebody dead; how many slots came back.

@@ -1,6 +1,7 @@
 /* storm_fleet.c -- starts and kills the workers; see storm_fleet.h. */
 #include "storm_fleet.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
@@ -105,6 +106,38 @@ static int judge_end(struct fleet *fleet, uint32_t index, int status) {
     return 1;
 }
 
+static void print_line_of(pid_t pid, const char *task, const char *name) {
+    char path[300];
+    char line[200] = "";
+    (void)snprintf(path, sizeof(path), "/proc/%d/task/%s/%s", (int)pid, task, name);
+    FILE *file = fopen(path, "re");
+    if (file != NULL) {
+        if (fgets(line, sizeof(line), file) != NULL) {
+            line[strcspn(line, "\n")] = '\0';
+            (void)fprintf(stderr, "    %s %s: %s\n", task, name, line);
+        }
+        (void)fclose(file);
+    }
+}
+
+/* Whether its threads run, and in which system calls they are: numbers 14 and 15 of `stat` are ticks
+ * of CPU time. */
+static void print_tasks(pid_t pid) {
+    char path[40];
+    (void)snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
+    DIR *tasks = opendir(path);
+    const struct dirent *task;
+    while (tasks != NULL && (task = readdir(tasks)) != NULL) {
+        if (task->d_name[0] != '.') {
+            print_line_of(pid, task->d_name, "stat");
+            print_line_of(pid, task->d_name, "syscall");
+        }
+    }
+    if (tasks != NULL) {
+        (void)closedir(tasks);
+    }
+}
+
 static int says_what_hangs(const struct fleet *fleet, uint32_t index) {
     const struct storm_worker *worker = &fleet->control->workers[index];
     for (uint32_t i = 0; i < fleet->control->threads; i++) {
@@ -114,6 +147,7 @@ static int says_what_hangs(const struct fleet *fleet, uint32_t index) {
             (void)fprintf(stderr, "FAILED: %s in worker %u, process %d, takes %" PRIu64 " ms\n",
                           storm_kind_name(atomic_load(&worker->threads[i].kind)), index,
                           (int)fleet->pids[index], (now - began) / 1000000);
+            print_tasks(fleet->pids[index]);
             return 1;
         }
     }
