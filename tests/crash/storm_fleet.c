@@ -50,12 +50,16 @@ static void forget_incarnation(struct storm_worker *worker) {
 void fleet_start(struct fleet *fleet, uint32_t index) {
     forget_incarnation(&fleet->control->workers[index]);
     (void)fflush(NULL);
+    pid_t director = getpid();
     pid_t pid = fork();
     if (pid < 0) {
         storm_fail("fork failed: %s", strerror(errno));
     }
     if (pid == 0) {
         (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (getppid() != director) { /* it died before */
+            _exit(1);
+        }
         (void)setpriority(PRIO_PROCESS, 0,
                           5); /* so that the director, who sleeps a lot, is not late */
         (void)signal(SIGINT, SIG_DFL);
