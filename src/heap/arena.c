@@ -288,7 +288,7 @@ void arena_give(sharena_t *heap, struct thread_slot *self) {
     }
 }
 
-/* Others may dirty pages as fast as we punch them, so no more go than were dirty at the beginning. */
+/* Others may dirty pages as fast as we punch them, so no more go than were dirty at first. */
 void arena_purge(sharena_t *heap, struct thread_slot *self, uint32_t index) {
     struct arena *arena = heap_arena(heap, index);
     for (uint32_t left = shared_get(&arena->pages_dirty);;) {
