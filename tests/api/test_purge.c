@@ -18,8 +18,8 @@ static int punches;
 
 /* The library's own calls come here: each time it punched pages out, another thread frees a block,
  * whose pages are dirty then, until it has done so PUNCHES_MAX times. */
-int madvise(void *from, size_t bytes, int advice) {
-    int result = (int)syscall(SYS_madvise, from, bytes, advice);
+int madvise(void *addr, size_t len, int advice) {
+    int result = (int)syscall(SYS_madvise, addr, len, advice);
     if (advice == MADV_REMOVE && dirty_bytes != 0 && ++punches < PUNCHES_MAX) {
         (void)sem_post(&wanted);
         (void)sem_wait(&done);
