@@ -232,16 +232,15 @@ SHARENA_API int sharena_open_fd(int fd, const struct sharena_options *given, sha
 
 /* ---- close ---- */
 
-/* Gives back a slot of this process that was emptied, or empties it. */
-static void leave(struct attachment *attachment, struct thread_slot *slot) {
-    reap_empty(attachment->mapping.base, slot);
+/* The end of a slot of this thread. */
+static void leave(sharena_t *heap, struct thread_slot *slot) {
+    reap_empty(heap, slot);
     slot_give_back(slot);
-    __atomic_fetch_sub(&attachment->threads, 1, __ATOMIC_RELAXED);
 }
 
+/* A mutex that a living thread holds must not be unmapped under it. */
 static void detach_if_unused(struct attachment *attachment) {
-    if (!registry_is_open(attachment) &&
-        __atomic_load_n(&attachment->threads, __ATOMIC_RELAXED) == 0) {
+    if (!registry_is_open(attachment) && slot_count_held_by_us(attachment) == 0) {
         attach_undo(attachment);
     }
 }
@@ -250,7 +249,7 @@ static void at_thread_exit(sharena_t *heap, struct thread_slot *slot) {
     struct attachment *attachment = registry_find(heap);
     if (attachment != NULL) {
         registry_lock(); /* sharena_close() visits the slots of threads that have not ended */
-        leave(attachment, slot);
+        leave(heap, slot);
         thread_forget_heap(heap);
         detach_if_unused(attachment);
         registry_unlock();
@@ -263,8 +262,7 @@ static void flush_other(struct thread_slot *slot) {
                                             (uint64_t)shared_get(&slot->index) * THREAD_SLOT_BYTES);
     const struct attachment *attachment = registry_find(heap);
     /* A thread that ended by a raw system call left its record; its slot may be another's now. */
-    if (attachment != NULL && slot_is_ours(attachment, slot) &&
-        robust_mutex_tid(&slot->token) == shared_get(&slot->tid)) {
+    if (attachment != NULL && slot_is_held_by_us(attachment, slot)) {
         tcache_flush(heap, slot);
     }
 }
@@ -280,7 +278,7 @@ SHARENA_API int sharena_close(sharena_t *heap) {
     if (__atomic_sub_fetch(&attachment->opens, 1, __ATOMIC_RELAXED) == 0) {
         struct thread_slot *slot = thread_find_slot(heap);
         if (slot != NULL) {
-            leave(attachment, slot);
+            leave(heap, slot);
             thread_forget_heap(heap);
         }
         thread_visit_others(heap, flush_other);
@@ -382,7 +380,7 @@ static COLD struct thread_slot *attach_thread(sharena_t *heap) {
         error = thread_add_slot(heap, slot);
     }
     if (error != 0) {
-        leave(attachment, slot);
+        leave(heap, slot);
         errno = error;
         return NULL;
     }

@@ -116,7 +116,6 @@ static uint32_t reap_slot(struct attachment *attachment, uint32_t index) {
     uint64_t bytes = cached_bytes(slot); /* not before: an open section may have torn the ends */
     drain(heap, slot);
     slot_give_back(slot);
-    __atomic_fetch_sub(&attachment->threads, 1, __ATOMIC_RELAXED);
     __atomic_fetch_add(&state->reaped_bytes.value_, bytes, __ATOMIC_RELAXED);
     __atomic_fetch_add(&state->reaped_threads.value_, 1, __ATOMIC_RELAXED);
     return 1;

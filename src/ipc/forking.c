@@ -36,7 +36,6 @@ int forking_register(struct attachment *attachment) {
  * with the reason, when it is first used. */
 static void join_heap(struct attachment *attachment) {
     attachment->token.page = NULL;
-    attachment->threads = 0;
     attachment->reap_wanted = 0;
     int error = attachment->mapping.is_readonly
                     ? token_take_reader(&attachment->file, &attachment->token)

@@ -22,7 +22,6 @@ struct attachment { /* process-private */
     uint64_t process_generation; /* of our process slot */
     struct conf conf;
     uint32_t opens;       /* sharena_open() less sharena_close(); 0: lingers for its threads */
-    uint32_t threads;     /* thread slots that threads of this process hold; atomic */
     uint32_t reap_wanted; /* a dead owner was met: reap when no lock is held; atomic */
     uint32_t next_probe;  /* the process slot that is looked at next (slot_any_dead); atomic */
     uint64_t reap_due_ms; /* CLOCK_MONOTONIC_COARSE of the next look for the dead; atomic */

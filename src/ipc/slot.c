@@ -202,7 +202,6 @@ struct thread_slot *slot_take(struct attachment *attachment) {
     journal_begin(slot, 0);
     shared_store_release(&slot->state, SLOT_USED);
     FAULT_POINT();
-    __atomic_fetch_add(&attachment->threads, 1, __ATOMIC_RELAXED);
     return slot;
 }
 
@@ -255,9 +254,24 @@ int slot_any_dead(struct attachment *attachment) {
 }
 
 int slot_is_ours(const struct attachment *attachment, const struct thread_slot *slot) {
-    return shared_get(&slot->state) == SLOT_USED &&
+    return attachment->token.page != NULL && shared_get(&slot->state) == SLOT_USED &&
            shared_get(&slot->process) == attachment->token.slot &&
            shared_get(&slot->process_generation) == attachment->process_generation;
+}
+
+int slot_is_held_by_us(const struct attachment *attachment, const struct thread_slot *slot) {
+    return slot_is_ours(attachment, slot) &&
+           robust_mutex_tid(&slot->token) == shared_get(&slot->tid);
+}
+
+uint32_t slot_count_held_by_us(const struct attachment *attachment) {
+    const sharena_t *heap = attachment->mapping.base;
+    uint32_t high = shared_get(&heap_state(heap)->threads_high);
+    uint32_t held = 0;
+    for (uint32_t i = 0; i < high && i < THREADS_MAX; i++) {
+        held += (uint32_t)slot_is_held_by_us(attachment, heap_thread(heap, i));
+    }
+    return held;
 }
 
 static int process_is_dead(const struct attachment *attachment, const struct thread_slot *slot) {
@@ -296,9 +310,6 @@ struct thread_slot *slot_seize_dead(struct attachment *attachment, uint32_t inde
     lock_mark_if_dead(attachment->mapping.base, shared_get(&slot->lock_wanted));
     if (slot_dead_hook != NULL) {
         slot_dead_hook(attachment->mapping.base, slot);
-    }
-    if (!slot_is_ours(attachment, slot)) { /* that of a dead thread of ours is counted already */
-        __atomic_fetch_add(&attachment->threads, 1, __ATOMIC_RELAXED);
     }
     own(attachment, slot);
     return slot;

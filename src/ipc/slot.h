@@ -37,7 +37,7 @@ void slot_give_back(struct thread_slot *slot);
 extern void (*slot_dead_hook)(sharena_t *heap, const struct thread_slot *dead);
 
 /* If the thread of slot `index` is dead, makes the slot the caller's, still USED, as the dead left
- * it, and charged to this process; else NULL. */
+ * it, and of this process; else NULL. */
 struct thread_slot *slot_seize_dead(struct attachment *attachment, uint32_t index);
 
 /* Whether a look that costs little finds a dead thread or process whose slot nobody has reaped: at
@@ -47,6 +47,13 @@ int slot_any_dead(struct attachment *attachment);
 /* Whether `slot` is in use by a thread of this process (that a fork's child inherited does not
  * count). */
 int slot_is_ours(const struct attachment *attachment, const struct thread_slot *slot);
+
+/* Whether a living thread of this process holds its token: one that ended without a word has left
+ * the slot to a reaper, who may be of any process. So this is looked up, not counted. */
+int slot_is_held_by_us(const struct attachment *attachment, const struct thread_slot *slot);
+
+/* How many slots such threads hold. None: the heap may be unmapped. */
+uint32_t slot_count_held_by_us(const struct attachment *attachment);
 
 /* Whether any slot is in use, by the living or the dead. */
 int slot_any_used(const sharena_t *heap);

@@ -58,7 +58,7 @@ static int is_own_process(void) {
     REQUIRE(shared_get(&process->pid) == (uint32_t)getpid());
     REQUIRE(shared_get(&process->state) == SLOT_USED);
     REQUIRE(shared_get(&process->generation) == attachment->process_generation);
-    REQUIRE(attachment->threads == 1);
+    REQUIRE(slot_count_held_by_us(attachment) == 1);
     struct thread_slot *self = fixture_self();
     REQUIRE(self != parent.slot && slot_is_ours(attachment, self));
     REQUIRE(!slot_is_ours(attachment, parent.slot));
@@ -94,7 +94,7 @@ static int register_and_use(void *arg) {
     REQUIRE(fixture_attachment()->reap_wanted == 0);   /* that is the parent's business */
     REQUIRE(fixture_attachment()->token.page != NULL); /* by the handler */
     REQUIRE(fixture_attachment()->token.slot != parent.process);
-    REQUIRE(fixture_attachment()->threads == 0);
+    REQUIRE(slot_count_held_by_us(fixture_attachment()) == 0);
     REQUIRE(use_heap() == 0);
     return is_own_process();
 }

@@ -6,6 +6,7 @@
 
 #include "heap/tcache.h"
 #include "heap_parts.h"
+#include "ipc/slot.h"
 
 static char path[SCRATCH_MAX];
 
@@ -51,7 +52,7 @@ static void test_enter(void **state) {
     assert_ptr_equal(thread_record->hint_tcache, slot_tcache(self));
     assert_int_equal(shared_get(&self->state), SLOT_USED);
     assert_int_not_equal(shared_get(&self->arena), 0);
-    assert_int_equal(fixture_attachment()->threads, 1);
+    assert_int_equal(slot_count_held_by_us(fixture_attachment()), 1);
     pthread_t thread;
     void *other;
     assert_int_equal(pthread_create(&thread, NULL, enter, NULL), 0);
@@ -59,7 +60,7 @@ static void test_enter(void **state) {
     assert_non_null(other);
     assert_ptr_not_equal(other, self);
     assert_int_equal(shared_get(&((struct thread_slot *)other)->state), SLOT_FREE); /* ended */
-    assert_int_equal(fixture_attachment()->threads, 1);
+    assert_int_equal(slot_count_held_by_us(fixture_attachment()), 1);
 }
 
 static void test_attachment(void **state) {

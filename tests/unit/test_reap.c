@@ -13,6 +13,7 @@
 #include "heap/tcache.h"
 #include "heap_parts.h"
 #include "ipc/lock.h"
+#include "ipc/slot.h"
 
 static sharena_t *heap;
 
@@ -304,17 +305,17 @@ static void *end_raw(void *arg) {
     return NULL;
 }
 
-static void test_own_threads_are_counted(void **state) {
+static void test_the_dead_hold_no_slot(void **state) {
     (void)state;
-    uint32_t before = fixture_attachment()->threads;
+    uint32_t before = slot_count_held_by_us(fixture_attachment());
     pthread_t thread = crowd_start_raw(end_raw, NULL);
     assert_int_equal(pthread_join(thread, NULL), 0);
-    assert_int_equal(fixture_attachment()->threads, before + 1);
+    assert_int_equal(slot_count_held_by_us(fixture_attachment()), before);
     assert_reaped(1, 0);
-    assert_int_equal(fixture_attachment()->threads, before);
+    assert_int_equal(slot_count_held_by_us(fixture_attachment()), before);
     die_in(leave_caches, NULL); /* one of another process */
     assert_reaped(1, 0);
-    assert_int_equal(fixture_attachment()->threads, before);
+    assert_int_equal(slot_count_held_by_us(fixture_attachment()), before);
 }
 
 /* Before a cold open makes all mutexes anew: sections are undone without any lock. */
@@ -363,7 +364,7 @@ int main(void) {
         with(test_everything_at_once),
         with(test_the_living),
         with(test_reaping_by_itself),
-        with(test_own_threads_are_counted),
+        with(test_the_dead_hold_no_slot),
         with(test_roll_back_all),
         with(test_empty),
     };

@@ -91,7 +91,6 @@ static void reserved_entry_is_blank(void **state) {
     (void)state;
     struct attachment *attachment = publish(5);
     attachment->opens = 3;
-    attachment->threads = 4;
     attachment->reap_wanted = 1;
     attachment->token.page = attachment;
     withdraw(attachment);

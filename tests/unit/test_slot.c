@@ -64,12 +64,7 @@ static uint32_t my_tid(void) {
 
 /* Ends a slot that slot_take() or slot_seize_dead() gave, without the heap's part of it. */
 static void end_slot(struct thread_slot *slot) {
-    uint32_t ours = 0;
     slot_give_back(slot);
-    for (uint32_t i = 0; i < high(); i++) {
-        ours += (uint32_t)slot_is_ours(fixture_attachment(), slot_at(i));
-    }
-    fixture_attachment()->threads = ours;
 }
 
 /* ---- children that hold a slot ---- */
@@ -165,10 +160,10 @@ static void killed_process_leaves_its_slot_to_the_next(void **state) {
 static void taken_slot_says_whose_it_is(void **state) {
     (void)state;
     struct attachment *attachment = fixture_attachment();
-    uint32_t threads = attachment->threads;
+    uint32_t threads = slot_count_held_by_us(attachment);
     struct thread_slot *slot = slot_take(attachment);
     assert_non_null(slot);
-    assert_int_equal(attachment->threads, threads + 1);
+    assert_int_equal(slot_count_held_by_us(attachment), threads + 1);
     assert_int_equal(shared_get(&slot->state), SLOT_USED);
     assert_ptr_equal(slot, slot_at(shared_get(&slot->index)));
     assert_int_equal(shared_get(&slot->process), attachment->token.slot);
@@ -214,7 +209,7 @@ static void *note_own_slot(void *arg) {
 static void end_of_thread_gives_back(void **state) {
     (void)state;
     struct attachment *attachment = fixture_attachment();
-    uint32_t threads = attachment->threads;
+    uint32_t threads = slot_count_held_by_us(attachment);
     struct thread_slot *first = NULL;
     for (int i = 1; i <= 3; i++) {
         pthread_t thread;
@@ -228,7 +223,7 @@ static void end_of_thread_gives_back(void **state) {
         assert_int_equal(shared_get(&slot->generation), i);
         assert_int_equal(shared_get(&slot->state), SLOT_FREE);
         assert_int_equal(robust_mutex_tid(&slot->token), 0);
-        assert_int_equal(attachment->threads, threads);
+        assert_int_equal(slot_count_held_by_us(attachment), threads);
         sharena_free(fixture_heap(), block);
     }
 }
@@ -303,7 +298,7 @@ static void raw_clone_child_seizes_nothing(void **state) {
 static void raw_clone_child_is_refused(void **state) {
     (void)state;
     struct thread_slot *self = fixture_self();
-    uint32_t threads = fixture_attachment()->threads;
+    uint32_t threads = slot_count_held_by_us(fixture_attachment());
     uint32_t slots = high();
     pid_t pid = (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
     if (pid == 0) {
@@ -316,7 +311,7 @@ static void raw_clone_child_is_refused(void **state) {
     assert_int_equal(area->may_go_on, 0);
     assert_int_equal(shared_get(&self->state), SLOT_USED);
     assert_int_equal(robust_mutex_tid(&self->token), my_tid());
-    assert_int_equal(fixture_attachment()->threads, threads);
+    assert_int_equal(slot_count_held_by_us(fixture_attachment()), threads);
     assert_int_equal(high(), slots); /* it has not even tried */
 }
 
@@ -330,11 +325,11 @@ static void slot_of_the_killed_is_seized_as_it_was_left(void **state) {
         kill_holder(start_holder((struct holder){.unmarked = unmarked, .open = 3}));
         struct thread_slot *dead = slot_at(area->slot);
         uint64_t generation = shared_get(&dead->generation);
-        uint32_t threads = attachment->threads;
+        uint32_t threads = slot_count_held_by_us(attachment);
         assert_false(slot_is_ours(attachment, dead));
         assert_ptr_equal(slot_seize_dead(attachment, area->slot), dead);
         assert_int_equal(shared_get(&dead->state), SLOT_USED);
-        assert_int_equal(attachment->threads, threads + 1); /* charged to us */
+        assert_int_equal(slot_count_held_by_us(attachment), threads + 1); /* charged to us */
         assert_int_equal(shared_get(&dead->generation), generation);
         assert_int_equal(shared_get(&dead->journal.count), 3);
         assert_int_equal(shared_get(&area->field), 102);
@@ -428,10 +423,10 @@ static int survive_a_thread(void *arg) {
         REQUIRE(sharena_reap(heap) == 1);
         REQUIRE(shared_get(&slot->state) == SLOT_FREE);
     } else {
-        uint32_t threads = fixture_attachment()->threads;
+        uint32_t threads = slot_count_held_by_us(fixture_attachment());
         REQUIRE(slot_seize_dead(fixture_attachment(), shared_get(&slot->index)) == slot);
         REQUIRE(shared_get(&slot->tid) == my_tid());
-        REQUIRE(fixture_attachment()->threads == threads); /* it was charged to us already */
+        REQUIRE(slot_count_held_by_us(fixture_attachment()) == threads + 1); /* by us, now */
         end_slot(slot);
     }
     REQUIRE(sharena_close(heap) == 0);
