@@ -12,7 +12,7 @@ from pathlib import Path
 # {folder: {layer: [file stems]}}: a file may include headers of its own layer or a lower one.
 LAYERS = {
     "ipc": {
-        0: ["check", "errors", "faultpoint", "shared", "layout", "conf"],
+        0: ["cancel", "check", "errors", "faultpoint", "shared", "layout", "conf"],
         1: ["file"],
         2: ["superblock", "mapping"],
         4: ["token"],

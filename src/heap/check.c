@@ -19,6 +19,7 @@
 #include "heap/heap.h"
 #include "heap/reap.h"
 #include "heap/tcache.h"
+#include "ipc/cancel.h"
 #include "ipc/errors.h"
 #include "ipc/journal.h"
 #include "ipc/lock.h"
@@ -77,7 +78,9 @@ static uint32_t try_lock_heap(sharena_t *heap, struct thread_slot *self, uint64_
 
 static void pause_shortly(void) {
     const struct timespec pause = {0, RETRY_PAUSE_NS};
+    int cancel_state = cancel_forbid(); /* all locks are held */
     (void)nanosleep(&pause, NULL);
+    cancel_restore(cancel_state);
 }
 
 /* What a thread slot says that one of its stacks holds, as of one moment. */

@@ -25,6 +25,7 @@
 #include "heap/chunk.h"
 #include "heap/reap.h"
 #include "heap/tcache.h"
+#include "ipc/cancel.h"
 #include "ipc/errors.h"
 #include "ipc/forking.h"
 #include "ipc/lock.h"
@@ -192,8 +193,7 @@ static int prepare_open(const struct sharena_options *given, struct sharena_opti
     return error == 0 ? conf_load(options->conf, conf) : error;
 }
 
-SHARENA_API int sharena_open(const char *path, const struct sharena_options *given,
-                             sharena_t **heap) {
+static int open_path(const char *path, const struct sharena_options *given, sharena_t **heap) {
     struct sharena_options options;
     struct conf conf;
     int error = prepare_open(given, &options, &conf, heap);
@@ -219,7 +219,15 @@ SHARENA_API int sharena_open(const char *path, const struct sharena_options *giv
     return error;
 }
 
-SHARENA_API int sharena_open_fd(int fd, const struct sharena_options *given, sharena_t **heap) {
+SHARENA_API int sharena_open(const char *path, const struct sharena_options *given,
+                             sharena_t **heap) {
+    int cancel_state = cancel_forbid();
+    int error = open_path(path, given, heap);
+    cancel_restore(cancel_state);
+    return error;
+}
+
+static int open_fd(int fd, const struct sharena_options *given, sharena_t **heap) {
     struct sharena_options options;
     struct conf conf;
     struct heap_file file;
@@ -228,6 +236,13 @@ SHARENA_API int sharena_open_fd(int fd, const struct sharena_options *given, sha
         error = file_open_fd(fd, (options.flags & SHARENA_READONLY) != 0, &file);
     }
     return error == 0 ? open_file(&file, &options, &conf, 0, heap) : error;
+}
+
+SHARENA_API int sharena_open_fd(int fd, const struct sharena_options *given, sharena_t **heap) {
+    int cancel_state = cancel_forbid();
+    int error = open_fd(fd, given, heap);
+    cancel_restore(cancel_state);
+    return error;
 }
 
 /* ---- close ---- */
@@ -313,7 +328,7 @@ static int remove_name(const struct heap_file *file) {
     return error;
 }
 
-SHARENA_API int sharena_unlink(const char *path) {
+static int unlink_path(const char *path) {
     int error = init_once();
     if (error == 0 && path == NULL) {
         error = error_set(EINVAL, "the path argument of sharena_unlink() is NULL");
@@ -335,6 +350,13 @@ SHARENA_API int sharena_unlink(const char *path) {
         }
         file_close(&file);
     } while (error == ESTALE);
+    return error;
+}
+
+SHARENA_API int sharena_unlink(const char *path) {
+    int cancel_state = cancel_forbid();
+    int error = unlink_path(path);
+    cancel_restore(cancel_state);
     return error;
 }
 

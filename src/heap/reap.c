@@ -19,6 +19,7 @@
 #include "heap/chunk.h"
 #include "heap/publish.h"
 #include "heap/tcache.h"
+#include "ipc/cancel.h"
 #include "ipc/journal.h"
 #include "ipc/lock.h"
 #include "ipc/slot.h"
@@ -149,6 +150,7 @@ static uint64_t now_ns(void) {
 uint32_t reap_settled(struct attachment *attachment) {
     sharena_t *heap = attachment->mapping.base;
     uint32_t high = shared_get(&heap_state(heap)->threads_high);
+    int cancel_state = cancel_forbid();
     uint32_t reaped = reap_dead(attachment);
     uint64_t end_ns = now_ns() + SETTLE_MOST_NS;
     for (uint32_t i = 0; i < high; i++) {
@@ -163,6 +165,7 @@ uint32_t reap_settled(struct attachment *attachment) {
             }
         }
     }
+    cancel_restore(cancel_state);
     return reaped;
 }
 

@@ -14,6 +14,7 @@
 #include <urcu-bp.h>
 #include <urcu/rculist.h>
 
+#include "ipc/cancel.h"
 #include "ipc/check.h"
 
 struct node {
@@ -26,17 +27,22 @@ struct node {
 static struct node nodes[HEAPS_MAX];
 static CDS_LIST_HEAD(heaps);
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static int cancel_state; /* of the thread that holds it, from before */
 
 static struct node *node_of(struct attachment *attachment) {
     return (struct node *)(void *)attachment;
 }
 
 void registry_lock(void) {
+    int state = cancel_forbid();
     CHECK(pthread_mutex_lock(&mutex) == 0);
+    cancel_state = state;
 }
 
 void registry_unlock(void) {
+    int state = cancel_state;
     CHECK(pthread_mutex_unlock(&mutex) == 0);
+    cancel_restore(state);
 }
 
 struct attachment *registry_reserve(void) {
@@ -148,13 +154,17 @@ void registry_after_fork_parent(void) {
 void registry_after_fork_child(void) {
     urcu_bp_after_fork_child(); /* releases its locks, and the signal mask that it had set */
     (void)pthread_mutex_init(&mutex, NULL);
+    cancel_restore(cancel_state);
 }
 
 /* Another thread may have held these locks when the memory was copied: they are released whether
- * held or not. The signal mask that liburcu restores is of no fork of ours, so ours is kept. */
+ * held or not. What is restored of the signal mask and the like is of no fork of ours, so ours is
+ * kept. */
 void registry_after_bare_fork(void) {
     sigset_t mask;
+    int state = cancel_forbid();
     (void)pthread_sigmask(SIG_SETMASK, NULL, &mask);
     registry_after_fork_child();
     (void)pthread_sigmask(SIG_SETMASK, &mask, NULL);
+    cancel_restore(state);
 }

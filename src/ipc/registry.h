@@ -50,7 +50,8 @@ static inline int registry_is_open(const struct attachment *attachment) {
 /* The i-th entry of the table, or NULL if it is not published. Registry lock. */
 struct attachment *registry_entry(uint32_t index);
 
-/* The process-private lock over opening and closing. Not taken by malloc and free. */
+/* The process-private lock over opening and closing. Not taken by malloc and free. Its holder
+ * cannot be cancelled. */
 void registry_lock(void);
 void registry_unlock(void);
 

@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "ipc/cancel.h"
 #include "ipc/check.h"
 #include "ipc/errors.h"
 
@@ -116,6 +117,7 @@ static int range_is_held(const struct heap_file *file, uint32_t first, uint32_t 
     struct flock lock = lock_of(F_WRLCK, first, count);
     struct stat status;
     int kept_errno = errno;
+    int cancel_state = cancel_forbid(); /* the caller may hold a lock */
     int fd = file->fd;
     int is_ours =
         fstat(fd, &status) == 0 && status.st_dev == file->device && status.st_ino == file->inode;
@@ -126,6 +128,7 @@ static int range_is_held(const struct heap_file *file, uint32_t first, uint32_t 
     if (!is_ours && fd >= 0) {
         (void)close(fd);
     }
+    cancel_restore(cancel_state);
     errno = kept_errno;
     return is_held;
 }
