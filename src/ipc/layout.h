@@ -122,7 +122,8 @@ struct process_slot {       /* 128 bytes; written by the holder of the token */
     shared_u64 attached_ns; /* CLOCK_REALTIME */
     char name[16];          /* /proc/self/comm at attach */
     shared_u64 died;        /* generations up to this one are known to be dead; only grows (CAS) */
-    uint8_t reserved[80];
+    shared_u32 seizing;     /* threads of the process that are in slot_seize_dead(); atomic */
+    uint8_t reserved[76];
 };
 
 #define THREAD_SLOT_BYTES 65536u

@@ -67,6 +67,7 @@ int slot_register_process(struct attachment *attachment) {
     shared_store(&process->died, attachment->process_generation - 1);
     shared_store(&process->generation,
                  attachment->process_generation); /* threads of old are dead */
+    shared_store(&process->seizing, 0u);
     shared_store(&process->pid, (uint32_t)getpid());
     shared_store(&process->attached_ns, now_ns());
     read_own_name(process->name);
@@ -171,7 +172,7 @@ static void own(const struct attachment *attachment, struct thread_slot *slot) {
     shared_order();
     FAULT_POINT();
     shared_store_release(&slot->tid,
-                         robust_mutex_tid(&slot->token)); /* last: see slot_seize_dead */
+                         robust_mutex_tid(&slot->token)); /* last */
     FAULT_POINT();
 }
 
@@ -284,35 +285,65 @@ static int process_is_dead(const struct attachment *attachment, const struct thr
 
 void (*slot_dead_hook)(sharena_t *heap, const struct thread_slot *dead);
 
-struct thread_slot *slot_seize_dead(struct attachment *attachment, uint32_t index) {
-    struct thread_slot *slot = heap_thread(attachment->mapping.base, index);
-    if (shared_get_acquire(&slot->state) != SLOT_USED || !has_true_tid()) {
-        return NULL;
-    }
-    int result = try_token(slot);
-    if (result == EBUSY && !slot_is_ours(attachment, slot)) {
-        /* Perhaps the kernel could not mark it. The thread id is read first: a faster reaper's is
-         * in the mutex word before it is in the slot, and in the slot only after its living
-         * process. */
-        uint32_t tid = shared_get_acquire(&slot->tid);
-        if (process_is_dead(attachment, slot)) {
-            robust_mutex_mark_dead(&slot->token, tid);
-            result = try_token(slot);
+/* Whether no other thread of any process is seizing a slot now. */
+static int seizes_alone(const struct attachment *attachment) {
+    for (uint32_t i = 0; i < PROCESSES_MAX; i++) {
+        const struct process_slot *process = heap_process(attachment->mapping.base, i);
+        uint32_t seizing = __atomic_load_n(&process->seizing.value_, __ATOMIC_SEQ_CST);
+        int is_own = i == attachment->token.slot;
+        if (seizing > (is_own ? 1u : 0u) && (is_own || token_is_held(&attachment->file, i))) {
+            return 0;
         }
     }
+    return 1;
+}
+
+/* The token of a dead process's thread is not free: perhaps the kernel could not mark it. Or a
+ * faster reaper holds it, who has not written its name into the slot yet and may well have the dead
+ * thread's id: after exec, in another pid namespace, or because the id was used again. So a token
+ * is marked only while nobody else is seizing: a faster reaper is seen, or has finished. One that
+ * comes later finds the token taken and sees us. The next try may be luckier. */
+static int mark_and_try_token(const struct attachment *attachment, struct thread_slot *slot) {
+    if (slot_is_ours(attachment, slot) || !seizes_alone(attachment) ||
+        shared_get_acquire(&slot->state) != SLOT_USED || !process_is_dead(attachment, slot)) {
+        return EBUSY;
+    }
+    robust_mutex_mark_dead(&slot->token, shared_get(&slot->tid));
+    return try_token(slot);
+}
+
+/* 1 if the slot is the caller's now. */
+static int seize(struct attachment *attachment, struct thread_slot *slot) {
+    int result = try_token(slot);
+    if (result == EBUSY) {
+        result = mark_and_try_token(attachment, slot);
+    }
     if (result != 0) {
-        return NULL;
+        return 0;
     }
     if (shared_get(&slot->state) != SLOT_USED) {
         CHECK(pthread_mutex_unlock(&slot->token) == 0);
-        return NULL;
+        return 0;
     }
     lock_mark_if_dead(attachment->mapping.base, shared_get(&slot->lock_wanted));
     if (slot_dead_hook != NULL) {
         slot_dead_hook(attachment->mapping.base, slot);
     }
     own(attachment, slot);
-    return slot;
+    return 1;
+}
+
+struct thread_slot *slot_seize_dead(struct attachment *attachment, uint32_t index) {
+    struct thread_slot *slot = heap_thread(attachment->mapping.base, index);
+    if (shared_get_acquire(&slot->state) != SLOT_USED || !has_true_tid()) {
+        return NULL;
+    }
+    struct process_slot *own_process =
+        heap_process(attachment->mapping.base, attachment->token.slot);
+    (void)__atomic_fetch_add(&own_process->seizing.value_, 1, __ATOMIC_SEQ_CST);
+    int is_seized = seize(attachment, slot);
+    (void)__atomic_fetch_sub(&own_process->seizing.value_, 1, __ATOMIC_SEQ_CST);
+    return is_seized ? slot : NULL;
 }
 
 int slot_any_used(const sharena_t *heap) {

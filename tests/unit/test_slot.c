@@ -382,6 +382,50 @@ static void slot_is_seized_although_its_process_slot_lives(void **state) {
     kill_holder(pid);
 }
 
+/* ---- a reaper whose thread id is that of the dead, as after exec ---- */
+
+static void wait_in_hook(sharena_t *heap, const struct thread_slot *dead) {
+    (void)heap;
+    (void)dead;
+    tell(&area->is_ready);
+    (void)await(&area->may_go_on);
+}
+
+static int seize_slowly(void *arg) {
+    const uint32_t *index = arg;
+    struct thread_slot *dead = slot_at(*index);
+    shared_store(&dead->tid, my_tid());
+    slot_dead_hook = wait_in_hook;
+    REQUIRE(slot_seize_dead(fixture_attachment(), *index) == dead);
+    slot_give_back(dead);
+    return 0;
+}
+
+static void reaper_that_has_the_id_of_the_dead_is_not_robbed(void **state) {
+    (void)state;
+    kill_holder(start_holder((struct holder){0}));
+    uint32_t index = area->slot;
+    for (int stopped = 0; stopped < 2; stopped++) {
+        area->is_ready = 0;
+        pid_t pid = child_start(seize_slowly, &index);
+        assert_true(await(&area->is_ready));
+        assert_int_equal(kill(pid, stopped ? SIGSTOP : 0), 0);
+        assert_null(slot_seize_dead(fixture_attachment(), index));
+        assert_int_equal(robust_mutex_tid(&slot_at(index)->token), pid);
+        if (stopped) {
+            kill_holder(pid); /* dead now, in the middle of it */
+            assert_ptr_equal(slot_seize_dead(fixture_attachment(), index), slot_at(index));
+            end_slot(slot_at(index));
+        } else {
+            tell(&area->may_go_on);
+            assert_int_equal(child_wait(pid), 0);
+            area->may_go_on = 0;
+            kill_holder(start_holder((struct holder){0}));
+            index = area->slot;
+        }
+    }
+}
+
 static void *hold_as_thread(void *arg) {
     struct thread_slot **slot = arg;
     *slot = fixture_self();
@@ -555,6 +599,7 @@ int main(void) {
         with_area(slot_is_seized_although_its_process_slot_lives),
         with_area(slots_of_our_living_threads_are_not_seized),
         with_area(slot_of_our_dead_thread_is_seized),
+        with_area(reaper_that_has_the_id_of_the_dead_is_not_robbed),
         with_area(slot_of_a_dead_reaper_is_seized),
         with_area(inherited_slot_is_not_ours),
         with_area(slot_of_a_dead_predecessor_is_not_ours),
