@@ -31,54 +31,6 @@ static int close_heap(void **state) {
     return 0;
 }
 
-static int await(const atomic_int *number, int value) {
-    for (int i = 0; i < 100000 && atomic_load(number) < value; i++) {
-        crowd_sleep_us(100);
-    }
-    return atomic_load(number) >= value;
-}
-
-static uint64_t recovered(void) {
-    return shared_get(&heap_state(heap)->recovered);
-}
-
-/* ---- who waits ---- */
-
-static void *use_in_thread(void *arg) {
-    (void)arg;
-    return (void *)(uintptr_t)section_use_all(heap);
-}
-
-static int use_in_process(void *arg) {
-    (void)arg;
-    const char *wrong = section_use_all(heap);
-    if (wrong != NULL) {
-        (void)fprintf(stderr, "child: %s (%s)\n", wrong, sharena_errormsg());
-    }
-    return wrong != NULL;
-}
-
-struct waiters {
-    pthread_t thread;
-    pid_t process;
-};
-
-static struct waiters start_waiters(enum section section) {
-    struct waiters waiters;
-    waiters.process = child_start(use_in_process, NULL);
-    assert_int_equal(pthread_create(&waiters.thread, NULL, use_in_thread, NULL), 0);
-    assert_true(section == SECTION_NONE || section_await_waiter(heap, section));
-    crowd_sleep_us(20000);
-    return waiters;
-}
-
-static void join_waiters(struct waiters waiters) {
-    void *wrong;
-    assert_int_equal(pthread_join(waiters.thread, &wrong), 0);
-    assert_null(wrong);
-    assert_int_equal(child_wait(waiters.process), 0);
-}
-
 /* ---- a thread that ends by a raw system call ---- */
 
 static void *end_in_section(void *arg) {
@@ -87,7 +39,7 @@ static void *end_in_section(void *arg) {
     }
     section_enter(heap, (enum section)(uintptr_t)arg);
     atomic_store(&facts->is_ready, 1);
-    (void)await(&facts->may_go_on, 1);
+    (void)section_await(&facts->may_go_on, 1);
     (void)syscall(SYS_exit, 0);
     return arg;
 }
@@ -95,7 +47,7 @@ static void *end_in_section(void *arg) {
 static pthread_t start_thread_to_end(enum section section) {
     memset(facts, 0, sizeof(*facts));
     pthread_t thread = crowd_start_raw(end_in_section, (void *)(uintptr_t)section);
-    assert_true(await(&facts->is_ready, 1));
+    assert_true(section_await(&facts->is_ready, 1));
     return thread;
 }
 
@@ -107,12 +59,12 @@ static void end_thread(pthread_t thread) {
 static void test_waiters_go_on_when_a_thread_ends(void **state) {
     (void)state;
     for (enum section section = SECTION_NONE; section < SECTIONS; section++) {
-        uint64_t before = recovered();
+        uint64_t before = section_recovered(heap);
         pthread_t thread = start_thread_to_end(section);
-        struct waiters waiters = start_waiters(section);
+        struct waiters waiters = waiters_start(heap, section);
         end_thread(thread);
-        join_waiters(waiters);
-        assert_int_equal(recovered(), before + (section != SECTION_NONE));
+        waiters_join(waiters);
+        assert_int_equal(section_recovered(heap), before + (section != SECTION_NONE));
         (void)sharena_reap(heap); /* whoever got the lock may have done it, and the child is gone */
         section_check(heap, 0);
     }
@@ -131,7 +83,7 @@ static void test_its_process_reaps(void **state) {
 static int reap_on_command(void *arg) {
     (void)arg;
     atomic_store(&facts->is_ready, 2);
-    REQUIRE(await(&facts->may_go_on, 2));
+    REQUIRE(section_await(&facts->may_go_on, 2));
     atomic_store(&facts->result, sharena_reap(heap));
     REQUIRE(clean_is_not(heap) == 0);
     return sharena_close(heap);
@@ -143,7 +95,7 @@ static void test_another_process_reaps(void **state) {
     for (enum section section = SECTION_NONE; section < SECTIONS; section++) {
         pthread_t thread = start_thread_to_end(section);
         pid_t reaper = child_start(reap_on_command, NULL);
-        assert_true(await(&facts->is_ready, 2));
+        assert_true(section_await(&facts->is_ready, 2));
         end_thread(thread);
         atomic_store(&facts->may_go_on, 2);
         assert_int_equal(child_wait(reaper), 0);
@@ -174,7 +126,8 @@ static void test_close_with_a_dead_thread(void **state) {
 static void *stay_in_section(void *arg) {
     if (section_prepare(heap) == 0) {
         (void)atomic_fetch_add(&facts->is_ready, 1);
-        (void)await(&facts->is_ready, 3); /* all have what they need before one holds a lock */
+        (void)section_await(&facts->is_ready,
+                            3); /* all have what they need before one holds a lock */
         section_enter(heap, (enum section)(uintptr_t)arg);
         (void)atomic_fetch_add(&facts->is_ready, 1);
         (void)pause();
@@ -187,7 +140,7 @@ static int end_with_threads_inside(void *arg) {
     for (uintptr_t section = SECTION_BIN; section < SECTIONS; section++) {
         REQUIRE(pthread_create(&thread, NULL, stay_in_section, (void *)section) == 0);
     }
-    REQUIRE(await(&facts->may_go_on, 1));
+    REQUIRE(section_await(&facts->may_go_on, 1));
     switch ((uintptr_t)arg) {
     case 0:
         exit(0);
@@ -203,15 +156,15 @@ static void test_process_ends_with_threads_inside(void **state) {
     (void)state;
     for (uintptr_t how = 0; how < 3; how++) {
         memset(facts, 0, sizeof(*facts));
-        uint64_t before = recovered();
+        uint64_t before = section_recovered(heap);
         pid_t pid = child_start(end_with_threads_inside, (void *)how);
-        assert_true(await(&facts->is_ready, 6));
-        struct waiters waiters = start_waiters(SECTION_POOL); /* new threads need it first */
+        assert_true(section_await(&facts->is_ready, 6));
+        struct waiters waiters = waiters_start(heap, SECTION_POOL); /* new threads need it first */
         atomic_store(&facts->may_go_on, 1);
         int status = child_wait(pid);
         assert_true(how < 2 ? status == 0 : WIFSIGNALED(status));
-        join_waiters(waiters);
-        assert_int_equal(recovered(), before + 3);
+        waiters_join(waiters);
+        assert_int_equal(section_recovered(heap), before + 3);
         (void)sharena_reap(heap);
         section_check(heap, 0);
     }
@@ -256,7 +209,7 @@ static void test_many_threads_are_killed(void **state) {
     for (int round = 0; round < 10; round++) {
         memset(facts, 0, sizeof(*facts));
         pid_t pid = child_start(churn_with_many, NULL);
-        assert_true(await(&facts->is_ready, CROWD));
+        assert_true(section_await(&facts->is_ready, CROWD));
         crowd_kill(pid);
         assert_null(section_use_all(heap)); /* may reap */
         (void)sharena_reap(heap);
@@ -316,7 +269,7 @@ static void test_cancelled_threads(void **state) {
         for (int i = 0; i < 3; i++) {
             assert_int_equal(pthread_create(&threads[i], NULL, use_until_cancelled, NULL), 0);
         }
-        assert_true(await(&facts->is_ready, 3));
+        assert_true(section_await(&facts->is_ready, 3));
         crowd_sleep_us(round * 53);
         for (int i = 0; i < 3; i++) {
             assert_int_equal(pthread_cancel(threads[i]), 0);
@@ -328,7 +281,7 @@ static void test_cancelled_threads(void **state) {
         }
         assert_int_equal(sharena_reap(heap), 0); /* they ended in order */
         assert_null(section_use_all(heap));
-        assert_int_equal(child_wait(child_start(use_in_process, NULL)), 0);
+        assert_int_equal(child_wait(child_start(waiters_use_in_process, heap)), 0);
         (void)sharena_reap(heap);
         section_check(heap, 0);
     }

@@ -114,6 +114,14 @@ static inline const char *section_use_all(sharena_t *heap) {
     return NULL;
 }
 
+/* Waits until the number is at least that high; 0 if that does not come in ten seconds. */
+static inline int section_await(const atomic_int *number, int value) {
+    for (int i = 0; i < 100000 && atomic_load(number) < value; i++) {
+        crowd_sleep_us(100);
+    }
+    return atomic_load(number) >= value;
+}
+
 /* Waits until somebody waits for the lock; 0 if that does not come in ten seconds. */
 static inline int section_await_waiter(const sharena_t *heap, enum section section) {
     const pthread_mutex_t *mutex = &section_lock(heap, section)->mutex;
@@ -126,6 +134,11 @@ static inline int section_await_waiter(const sharena_t *heap, enum section secti
     return 0;
 }
 
+/* How many sections were rolled back so far. */
+static inline uint64_t section_recovered(const sharena_t *heap) {
+    return shared_get(&heap_state(heap)->recovered);
+}
+
 /* Clean, with that many blocks of the application, and nothing in any cache but the caller's. */
 static inline void section_check(sharena_t *heap, uint64_t blocks_live) {
     struct sharena_report report;
@@ -135,6 +148,48 @@ static inline void section_check(sharena_t *heap, uint64_t blocks_live) {
     }
     assert_int_equal(report.blocks_live, blocks_live);
     assert_int_equal(report.blocks_cached, 0);
+}
+
+/* ---- who waits: a thread of this process, and a process ---- */
+
+struct waiters {
+    pthread_t thread;
+    pid_t process;
+};
+
+static inline void *waiters_use_in_thread(void *arg) {
+    return (void *)(uintptr_t)section_use_all(arg);
+}
+
+static inline int waiters_use_in_process(void *arg) {
+    const char *wrong = section_use_all(arg);
+    if (wrong != NULL) {
+        (void)fprintf(stderr, "child: %s (%s)\n", wrong, sharena_errormsg());
+    }
+    return wrong != NULL;
+}
+
+static inline struct waiters waiters_start(sharena_t *heap, enum section section) {
+    struct waiters waiters;
+    waiters.process = child_start(waiters_use_in_process, heap);
+    assert_int_equal(pthread_create(&waiters.thread, NULL, waiters_use_in_thread, heap), 0);
+    assert_true(section == SECTION_NONE || section_await_waiter(heap, section));
+    crowd_sleep_us(20000);
+    return waiters;
+}
+
+/* Both still wait. */
+static inline void waiters_are_waiting(struct waiters waiters) {
+    int status;
+    assert_int_equal(pthread_tryjoin_np(waiters.thread, NULL), EBUSY);
+    assert_int_equal(waitpid(waiters.process, &status, WNOHANG), 0);
+}
+
+static inline void waiters_join(struct waiters waiters) {
+    void *wrong;
+    assert_int_equal(pthread_join(waiters.thread, &wrong), 0);
+    assert_null(wrong);
+    assert_int_equal(child_wait(waiters.process), 0);
 }
 
 #endif
