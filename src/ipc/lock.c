@@ -100,15 +100,17 @@ static int slot_may_hold(sharena_t *heap, const struct thread_slot *slot,
 }
 
 /* The thread id of the holder if it is known to be dead, else 0. Two threads of different pid
- * namespaces may have one id: if any that can be the holder lives, the lock is its. */
-static uint32_t find_dead_holder(sharena_t *heap, const struct shared_lock *lock) {
+ * namespaces may have one id: if any that can be the holder lives, the lock is its. `self` cannot:
+ * a waiter would else wait for itself. */
+static uint32_t find_dead_holder(sharena_t *heap, const struct thread_slot *self,
+                                 const struct shared_lock *lock) {
     const struct attachment *attachment = registry_find(heap);
     uint32_t tid = robust_mutex_tid(&lock->mutex);
     uint32_t high = shared_get(&heap_state(heap)->threads_high);
     uint32_t found = 0;
     for (uint32_t i = 0; i < high && attachment != NULL && tid != 0; i++) {
         const struct thread_slot *slot = heap_thread(heap, i);
-        if (slot_may_hold(heap, slot, lock, tid)) {
+        if (slot != self && slot_may_hold(heap, slot, lock, tid)) {
             if (!slot_process_is_dead(attachment, heap, slot)) {
                 return 0;
             }
@@ -124,14 +126,15 @@ void lock_mark_dead(sharena_t *heap, struct shared_lock *lock, uint32_t tid) {
     }
 }
 
-void lock_mark_if_dead(sharena_t *heap, uint64_t lock_offset) {
+void lock_mark_if_dead(sharena_t *heap, const struct thread_slot *self, uint64_t lock_offset) {
     if (lock_offset != 0) {
         struct shared_lock *lock = (struct shared_lock *)(void *)(heap_bytes(heap) + lock_offset);
-        lock_mark_dead(heap, lock, find_dead_holder(heap, lock));
+        lock_mark_dead(heap, lock, find_dead_holder(heap, self, lock));
     }
 }
 
-static COLD int wait_in_slices(sharena_t *heap, struct shared_lock *lock) {
+static COLD int wait_in_slices(sharena_t *heap, const struct thread_slot *self,
+                               struct shared_lock *lock) {
     for (;;) {
         struct timespec until;
         (void)clock_gettime(CLOCK_REALTIME, &until);
@@ -142,7 +145,7 @@ static COLD int wait_in_slices(sharena_t *heap, struct shared_lock *lock) {
         if (result != ETIMEDOUT) {
             return result;
         }
-        lock_mark_if_dead(heap, heap_offset(heap, lock));
+        lock_mark_if_dead(heap, self, heap_offset(heap, lock));
     }
 }
 
@@ -154,7 +157,7 @@ void lock_acquire(sharena_t *heap, struct thread_slot *self, struct shared_lock 
     int result = pthread_mutex_trylock(&lock->mutex);
     int contended = result == EBUSY;
     if (contended) {
-        result = wait_in_slices(heap, lock);
+        result = wait_in_slices(heap, self, lock);
     }
     FAULT_POINT();
     if (UNLIKELY(result == EOWNERDEAD)) {

@@ -25,8 +25,9 @@ void lock_release(sharena_t *heap, struct thread_slot *self, struct shared_lock 
 
 /* If the holder of the lock at that offset is dead and the kernel could not mark the mutex, marks
  * it. To be called with the lock_wanted of a dead thread before its slot, which alone tells who the
- * holder was, becomes another's. 0: no lock. */
-void lock_mark_if_dead(sharena_t *heap, uint64_t lock_offset);
+ * holder was, becomes another's. 0: no lock. `self`: a thread that surely is not the holder, though
+ * it may have the holder's thread id and wait for the lock; or NULL. */
+void lock_mark_if_dead(sharena_t *heap, const struct thread_slot *self, uint64_t lock_offset);
 
 /* If thread `tid`, which is known to be dead, still stands in the lock, marks the lock as the
  * kernel would have, and counts it. */

@@ -171,8 +171,7 @@ static void own(const struct attachment *attachment, struct thread_slot *slot) {
     shared_store(&slot->process_generation, attachment->process_generation);
     shared_order();
     FAULT_POINT();
-    shared_store_release(&slot->tid,
-                         robust_mutex_tid(&slot->token)); /* last */
+    shared_store_release(&slot->tid, robust_mutex_tid(&slot->token)); /* last */
     FAULT_POINT();
 }
 
@@ -325,7 +324,7 @@ static int seize(struct attachment *attachment, struct thread_slot *slot) {
         CHECK(pthread_mutex_unlock(&slot->token) == 0);
         return 0;
     }
-    lock_mark_if_dead(attachment->mapping.base, shared_get(&slot->lock_wanted));
+    lock_mark_if_dead(attachment->mapping.base, NULL, shared_get(&slot->lock_wanted));
     if (slot_dead_hook != NULL) {
         slot_dead_hook(attachment->mapping.base, slot);
     }
