@@ -25,6 +25,9 @@
  *               where it would need a slot. Children of vfork() and of clone(CLONE_VM) may only
  *               exec or _exit.
  *   Signals     No function is async-signal-safe, except sharena_heap_of() and sharena_contains().
+ *   Cancel      A thread that pthread_cancel() ends by its deferred rules ends in no function of
+ *               these but sharena_sync(). Asynchronous cancellation is not for threads that call
+ *               any.
  *   Kill        A process may be killed at any instruction. Survivors go on; what the dead held in
  *               its caches comes back when its slot is reaped. Per thread, at most the one block
  *               in flight is lost: handed out but not yet returned, or given back but not yet
