@@ -20,17 +20,21 @@
 struct node {
     struct attachment attachment; /* first: a node is found from its attachment by a cast */
     struct cds_list_head link;
-    int is_used;
-    int is_published;
 };
 
 static struct node nodes[HEAPS_MAX];
+/* Apart from the nodes, which are a page each or more: a fork's child looks at all of these. */
+static enum { UNUSED, RESERVED, PUBLISHED } states[HEAPS_MAX];
 static CDS_LIST_HEAD(heaps);
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static int cancel_state; /* of the thread that holds it, from before */
 
 static struct node *node_of(struct attachment *attachment) {
     return (struct node *)(void *)attachment;
+}
+
+static size_t index_of(struct attachment *attachment) {
+    return (size_t)(node_of(attachment) - nodes);
 }
 
 void registry_lock(void) {
@@ -47,9 +51,9 @@ void registry_unlock(void) {
 
 struct attachment *registry_reserve(void) {
     for (uint32_t i = 0; i < HEAPS_MAX; i++) {
-        if (!nodes[i].is_used) {
+        if (states[i] == UNUSED) {
             memset(&nodes[i], 0, sizeof(nodes[i]));
-            nodes[i].is_used = 1;
+            states[i] = RESERVED;
             nodes[i].attachment.file.fd = -1;
             return &nodes[i].attachment;
         }
@@ -58,25 +62,23 @@ struct attachment *registry_reserve(void) {
 }
 
 void registry_publish(struct attachment *attachment) {
-    struct node *node = node_of(attachment);
-    node->is_published = 1;
-    cds_list_add_rcu(&node->link, &heaps);
+    states[index_of(attachment)] = PUBLISHED;
+    cds_list_add_rcu(&node_of(attachment)->link, &heaps);
 }
 
 void registry_remove(struct attachment *attachment) {
-    struct node *node = node_of(attachment);
-    node->is_published = 0;
-    cds_list_del_rcu(&node->link);
+    states[index_of(attachment)] = RESERVED;
+    cds_list_del_rcu(&node_of(attachment)->link);
     urcu_bp_synchronize_rcu();
-    node->is_used = 0;
+    states[index_of(attachment)] = UNUSED;
 }
 
 void registry_cancel(struct attachment *attachment) {
-    node_of(attachment)->is_used = 0;
+    states[index_of(attachment)] = UNUSED;
 }
 
 struct attachment *registry_entry(uint32_t index) {
-    return index < HEAPS_MAX && nodes[index].is_published ? &nodes[index].attachment : NULL;
+    return index < HEAPS_MAX && states[index] == PUBLISHED ? &nodes[index].attachment : NULL;
 }
 
 struct attachment *registry_find(const sharena_t *heap) {
