@@ -168,13 +168,11 @@ static int try_once_to(sharena_t *heap, struct thread_slot *self, const struct p
         block = take_directly(heap, self, plan, &clear);
     }
     if (block != NULL) {
-        __atomic_store_n(where, block, __ATOMIC_RELEASE); /* publishes; see publish.h */
+        shared_publish(where, block); /* see publish.h */
         shared_order();
-        FAULT_POINT();
     }
     if (source == FROM_CACHE) {
         (void)tcache_pop(stack);
-        FAULT_POINT();
     }
     publish_end(self);
     return block != NULL;
@@ -275,9 +273,8 @@ void alloc_free_from(sharena_t *heap, struct thread_slot *self, void **where) {
     void *block = *where;
     (void)alloc_class_of(heap, block); /* misuse stops before anything is changed */
     publish_begin(self, PENDING_FREE, where, block);
-    __atomic_store_n(where, NULL, __ATOMIC_RELEASE);
+    shared_publish(where, NULL);
     shared_order();
-    FAULT_POINT();
     alloc_free(heap, self, block, 1);
     publish_end(self);
 }

@@ -70,9 +70,10 @@ static int init_metadata(sharena_t *heap) {
         return error_set(ENOMEM, "the file system is full: no room for an empty heap (700 "
                                  "KiB): free space there");
     }
-    state->data_begin = (uint64_t)(uintptr_t)heap + superblock->data_offset;
-    state->data_page_map =
-        (uint64_t)(uintptr_t)(heap_page_map(heap) + (superblock->data_offset >> LG_PAGE));
+    shared_prepare(&state->data_begin, (uint64_t)(uintptr_t)heap + superblock->data_offset);
+    shared_prepare(
+        &state->data_page_map,
+        (uint64_t)(uintptr_t)(heap_page_map(heap) + (superblock->data_offset >> LG_PAGE)));
     init_locks(heap);
     return 0;
 }
@@ -202,6 +203,7 @@ static void set_boot_id(const struct heap_file *file, struct heap_state *state) 
         shared_store(&state->in_use, 0u);
         shared_order();
         memcpy(state->boot_id, boot_id, sizeof(boot_id));
+        FAULT_POINT();
         shared_order();
     }
 }

@@ -88,7 +88,6 @@ void backing_settle(sharena_t *heap, struct thread_slot *self) {
         uint64_t first = shared_get(&self->hand.charged_first);
         /* A file system that cannot punch keeps the pages; they are not zero then, so stop. */
         CHECK(mapping_punch(heap, first << LG_PAGE, (uint64_t)count << LG_PAGE) == 0);
-        FAULT_POINT();
         discharge(heap, self);
     }
 }

@@ -19,17 +19,14 @@ void publish_begin(struct thread_slot *self, enum pending_kind kind, void **wher
     shared_store(&self->pending.where, (void *)where);
     shared_store(&self->pending.block, block);
     shared_order();
-    FAULT_POINT();
     shared_store(&self->pending.kind, (uint32_t)kind); /* arms it */
     shared_order();
-    FAULT_POINT();
 }
 
 void publish_end(struct thread_slot *self) {
     shared_order();
     shared_store(&self->pending.kind, PENDING_NONE);
     shared_order();
-    FAULT_POINT();
     shared_store(&self->pending.where, NULL);
     shared_order();
 }

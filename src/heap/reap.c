@@ -117,8 +117,8 @@ static uint32_t reap_slot(struct attachment *attachment, uint32_t index) {
     uint64_t bytes = cached_bytes(slot); /* not before: an open section may have torn the ends */
     drain(heap, slot);
     slot_give_back(slot);
-    __atomic_fetch_add(&state->reaped_bytes.value_, bytes, __ATOMIC_RELAXED);
-    __atomic_fetch_add(&state->reaped_threads.value_, 1, __ATOMIC_RELAXED);
+    shared_add(&state->reaped_bytes, bytes);
+    shared_add(&state->reaped_threads, 1);
     return 1;
 }
 
@@ -206,7 +206,7 @@ void reap_roll_back_all(sharena_t *heap) {
     for (uint32_t i = 0; i < high && i < THREADS_MAX; i++) {
         struct thread_slot *slot = heap_thread(heap, i);
         if (lock_roll_back(heap, slot)) {
-            __atomic_fetch_add(&heap_state(heap)->recovered_cold.value_, 1, __ATOMIC_RELAXED);
+            shared_add(&heap_state(heap)->recovered_cold, 1);
         }
     }
 }

@@ -68,6 +68,7 @@ static void name_entry(struct thread_slot *self, struct root_table *table, struc
     uint32_t index = (uint32_t)(root - table->roots);
     memset(root->name, 0, sizeof(root->name));
     memcpy(root->name, name, strlen(name));
+    FAULT_POINT();
     shared_order();
     if (index >= shared_get(&table->high)) {
         journal_set(self, &table->high, index + 1);

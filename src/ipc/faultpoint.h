@@ -1,7 +1,8 @@
 /* faultpoint.h -- places to die, for tests that kill from inside.
  *
- * A build with SHARENA_FAULT_POINTS calls fault_point_hook at each store to shared memory that
- * matters; other builds contain nothing of it.
+ * A build with SHARENA_FAULT_POINTS calls fault_point_hook after every store to shared memory, for
+ * the primitives that store contain it (shared.h), and after every system call that changes what
+ * others see: locks, tokens, the file's pages and length. Other builds contain nothing of it.
  */
 #ifndef SHARENA_IPC_FAULTPOINT_H
 #define SHARENA_IPC_FAULTPOINT_H

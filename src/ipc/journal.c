@@ -35,10 +35,8 @@ void journal_roll_back(sharena_t *heap, struct thread_slot *dead) {
     while (count > 0) {
         restore(heap, &dead->journal.entries[count - 1]);
         shared_order();
-        FAULT_POINT();
         count--;
         shared_store_release(&dead->journal.count, count);
         shared_order();
-        FAULT_POINT();
     }
 }

@@ -20,7 +20,6 @@
 #include <stdint.h>
 
 #include "ipc/check.h"
-#include "ipc/faultpoint.h"
 #include "ipc/layout.h"
 #include "ipc/shared.h"
 
@@ -28,13 +27,11 @@ HOT void journal_record(struct thread_slot *self, const void *field, uint32_t by
     struct journal *journal = &self->journal;
     uint32_t count = shared_get(&journal->count);
     CHECK(count < JOURNAL_ENTRIES);
-    journal->entries[count].where = (uint64_t)(uintptr_t)field << 4 | bytes;
-    journal->entries[count].old = old;
+    shared_prepare(&journal->entries[count].where, (uint64_t)(uintptr_t)field << 4 | bytes);
+    shared_prepare(&journal->entries[count].old, old);
     shared_order();
-    FAULT_POINT();
     shared_store(&journal->count, count + 1);
     shared_order();
-    FAULT_POINT();
 }
 
 HOT void journal_set_u16(struct thread_slot *self, shared_u16 *field, uint16_t value) {
@@ -42,7 +39,6 @@ HOT void journal_set_u16(struct thread_slot *self, shared_u16 *field, uint16_t v
     if (old != value) {
         journal_record(self, field, sizeof(*field), old);
         shared_store(field, value);
-        FAULT_POINT();
     }
 }
 
@@ -51,7 +47,6 @@ HOT void journal_set_u32(struct thread_slot *self, shared_u32 *field, uint32_t v
     if (old != value) {
         journal_record(self, field, sizeof(*field), old);
         shared_store(field, value);
-        FAULT_POINT();
     }
 }
 
@@ -60,7 +55,6 @@ HOT void journal_set_u64(struct thread_slot *self, shared_u64 *field, uint64_t v
     if (old != value) {
         journal_record(self, field, sizeof(*field), old);
         shared_store(field, value);
-        FAULT_POINT();
     }
 }
 
@@ -69,7 +63,6 @@ HOT void journal_set_ptr(struct thread_slot *self, shared_ptr *field, void *valu
     if (old != value) {
         journal_record(self, field, sizeof(*field), (uint64_t)(uintptr_t)old);
         shared_store(field, value);
-        FAULT_POINT();
     }
 }
 
@@ -85,7 +78,6 @@ HOT void journal_commit(struct thread_slot *self) {
     shared_order();
     shared_store_release(&self->journal.count, 0u);
     shared_order();
-    FAULT_POINT();
 }
 
 HOT int journal_is_empty(const struct thread_slot *self) {

@@ -24,6 +24,7 @@ void robust_mutex_init(pthread_mutex_t *mutex) {
     CHECK(pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED) == 0);
     CHECK(pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST) == 0);
     CHECK(pthread_mutex_init(mutex, &attributes) == 0);
+    FAULT_POINT();
     (void)pthread_mutexattr_destroy(&attributes);
 }
 
@@ -38,6 +39,7 @@ int robust_mutex_mark_dead(pthread_mutex_t *mutex, uint32_t tid) {
                     __atomic_compare_exchange_n(&mutex->__data.__lock, &word, marked, 0,
                                                 __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
     if (is_marked) {
+        FAULT_POINT();
         (void)syscall(SYS_futex, &mutex->__data.__lock, FUTEX_WAKE, 1, NULL, NULL, 0);
     }
     return is_marked;
@@ -51,7 +53,7 @@ int robust_mutex_is_marked(const pthread_mutex_t *mutex) {
 void lock_init(struct shared_lock *lock, enum lock_rank rank) {
     robust_mutex_init(&lock->mutex);
     shared_store(&lock->owner, 0u);
-    lock->rank = rank;
+    shared_prepare(&lock->rank, rank);
 }
 
 int lock_roll_back(sharena_t *heap, struct thread_slot *dead) {
@@ -59,7 +61,7 @@ int lock_roll_back(sharena_t *heap, struct thread_slot *dead) {
         return 0;
     }
     journal_roll_back(heap, dead);
-    __atomic_fetch_add(&heap_state(heap)->recovered.value_, 1, __ATOMIC_RELAXED);
+    shared_add(&heap_state(heap)->recovered, 1);
     return 1;
 }
 
@@ -73,6 +75,7 @@ static COLD void recover(sharena_t *heap, struct shared_lock *lock) {
         }
     }
     CHECK(pthread_mutex_consistent(&lock->mutex) == 0);
+    FAULT_POINT();
     struct attachment *attachment = registry_find(heap);
     if (attachment != NULL) {
         __atomic_store_n(&attachment->reap_wanted, 1, __ATOMIC_RELAXED);
@@ -122,7 +125,7 @@ static uint32_t find_dead_holder(sharena_t *heap, const struct thread_slot *self
 
 void lock_mark_dead(sharena_t *heap, struct shared_lock *lock, uint32_t tid) {
     if (robust_mutex_mark_dead(&lock->mutex, tid)) {
-        __atomic_fetch_add(&heap_state(heap)->taken_over.value_, 1, __ATOMIC_RELAXED);
+        shared_add(&heap_state(heap)->taken_over, 1);
     }
 }
 
@@ -153,7 +156,6 @@ void lock_acquire(sharena_t *heap, struct thread_slot *self, struct shared_lock 
     ASSERT(shared_get(&self->held_rank) < lock->rank);
     shared_store(&self->lock_wanted, heap_offset(heap, lock));
     shared_order();
-    FAULT_POINT();
     int result = pthread_mutex_trylock(&lock->mutex);
     int contended = result == EBUSY;
     if (contended) {
@@ -172,7 +174,6 @@ void lock_acquire(sharena_t *heap, struct thread_slot *self, struct shared_lock 
 #ifdef SHARENA_DEBUG
     shared_store(&self->held_rank, lock->rank);
 #endif
-    FAULT_POINT();
 }
 
 void lock_release(sharena_t *heap, struct thread_slot *self, struct shared_lock *lock) {
@@ -183,9 +184,8 @@ void lock_release(sharena_t *heap, struct thread_slot *self, struct shared_lock 
     shared_store(&self->held_rank, RANK_NONE);
 #endif
     shared_order();
-    FAULT_POINT();
     CHECK(pthread_mutex_unlock(&lock->mutex) == 0);
+    FAULT_POINT();
     shared_store(&self->lock_wanted, (uint64_t)0);
     journal_begin(self, 0);
-    FAULT_POINT();
 }

@@ -20,6 +20,7 @@
 
 #include "ipc/check.h"
 #include "ipc/errors.h"
+#include "ipc/faultpoint.h"
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
@@ -259,6 +260,7 @@ static int advise(sharena_t *heap, uint64_t offset, uint64_t bytes, int advice) 
             return errno;
         }
     }
+    FAULT_POINT();
     return 0;
 }
 

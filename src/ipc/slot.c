@@ -44,12 +44,9 @@ static void read_own_name(char name[16]) {
  * exactly one of those who find out. */
 static uint32_t note_death(sharena_t *heap, struct process_slot *process, uint64_t generation) {
     uint64_t died = shared_get(&process->died);
-    int is_news =
-        died < generation && __atomic_compare_exchange_n(&process->died.value_, &died, generation,
-                                                         0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+    int is_news = died < generation && shared_replace(&process->died, &died, generation);
     if (is_news) {
-        FAULT_POINT();
-        __atomic_fetch_add(&heap_state(heap)->reaped_processes.value_, 1, __ATOMIC_RELAXED);
+        shared_add(&heap_state(heap)->reaped_processes, 1);
     }
     return (uint32_t)is_news;
 }
@@ -72,7 +69,6 @@ int slot_register_process(struct attachment *attachment) {
     shared_store(&process->attached_ns, now_ns());
     read_own_name(process->name);
     shared_store_release(&process->state, SLOT_USED);
-    FAULT_POINT();
     return 0;
 }
 
@@ -94,7 +90,6 @@ uint32_t slot_note_dead_process(const struct attachment *attachment, uint32_t in
 void slot_unregister_process(struct attachment *attachment) {
     struct process_slot *process = heap_process(attachment->mapping.base, attachment->token.slot);
     shared_store(&process->state, SLOT_FREE);
-    FAULT_POINT();
     token_release(&attachment->token);
 }
 
@@ -115,22 +110,21 @@ static int grow_slots(sharena_t *heap) {
                                      "more thread (64 KiB): free space, or raise the limit");
             return -1;
         }
-    } while (!__atomic_compare_exchange_n(&heap_state(heap)->threads_high.value_, &high, high + 1,
-                                          0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED));
-    FAULT_POINT();
+    } while (!shared_replace(&heap_state(heap)->threads_high, &high, high + 1));
     struct thread_slot *slot = heap_thread(heap, high);
     robust_mutex_init(&slot->token);
     shared_store(&slot->index, high);
     shared_store_release(&slot->state, SLOT_FREE);
-    FAULT_POINT();
     return (int)high;
 }
 
 /* Locks the token if it is free or its owner died; 0, or EBUSY. */
 static int try_token(struct thread_slot *slot) {
     int result = pthread_mutex_trylock(&slot->token);
+    FAULT_POINT();
     if (result == EOWNERDEAD) {
         CHECK(pthread_mutex_consistent(&slot->token) == 0);
+        FAULT_POINT();
         result = 0;
     }
     return result;
@@ -172,7 +166,6 @@ static void own(const struct attachment *attachment, struct thread_slot *slot) {
     shared_order();
     FAULT_POINT();
     shared_store_release(&slot->tid, robust_mutex_tid(&slot->token)); /* last */
-    FAULT_POINT();
 }
 
 /* Whether libc knows the calling thread by its right id, as the kernel needs it in a robust mutex.
@@ -201,15 +194,14 @@ struct thread_slot *slot_take(struct attachment *attachment) {
     shared_store(&slot->held_rank, RANK_NONE);
     journal_begin(slot, 0);
     shared_store_release(&slot->state, SLOT_USED);
-    FAULT_POINT();
     return slot;
 }
 
 void slot_give_back(struct thread_slot *slot) {
     ASSERT(journal_is_empty(slot));
     shared_store_release(&slot->state, SLOT_FREE);
-    FAULT_POINT();
     CHECK(pthread_mutex_unlock(&slot->token) == 0);
+    FAULT_POINT();
 }
 
 /* Without asking the kernel: its token is marked, or its process is known to be dead. */
@@ -303,8 +295,11 @@ static int seizes_alone(const struct attachment *attachment) {
  * is marked only while nobody else is seizing: a faster reaper is seen, or has finished. One that
  * comes later finds the token taken and sees us. The next try may be luckier. */
 static int mark_and_try_token(const struct attachment *attachment, struct thread_slot *slot) {
-    if (slot_is_ours(attachment, slot) || !seizes_alone(attachment) ||
-        shared_get_acquire(&slot->state) != SLOT_USED || !process_is_dead(attachment, slot)) {
+    if (slot_is_ours(attachment, slot) || !process_is_dead(attachment, slot)) {
+        return EBUSY; /* as a rule */
+    }
+    if (!seizes_alone(attachment) || shared_get_acquire(&slot->state) != SLOT_USED ||
+        !process_is_dead(attachment, slot)) {
         return EBUSY;
     }
     robust_mutex_mark_dead(&slot->token, shared_get(&slot->tid));
@@ -339,9 +334,9 @@ struct thread_slot *slot_seize_dead(struct attachment *attachment, uint32_t inde
     }
     struct process_slot *own_process =
         heap_process(attachment->mapping.base, attachment->token.slot);
-    (void)__atomic_fetch_add(&own_process->seizing.value_, 1, __ATOMIC_SEQ_CST);
+    shared_add(&own_process->seizing, 1u); /* before anything is looked at: see above */
     int is_seized = seize(attachment, slot);
-    (void)__atomic_fetch_sub(&own_process->seizing.value_, 1, __ATOMIC_SEQ_CST);
+    shared_add(&own_process->seizing, -1u);
     return is_seized ? slot : NULL;
 }
 
@@ -364,6 +359,5 @@ void slot_init_tokens(sharena_t *heap) {
         if (shared_get(&slot->state) == SLOT_RAW) {
             shared_store(&slot->state, SLOT_FREE);
         }
-        FAULT_POINT();
     }
 }

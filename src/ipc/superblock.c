@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "ipc/errors.h"
+#include "ipc/faultpoint.h"
 #include "ipc/mapping.h"
 
 #define ENDIAN_MARK 0x01020304u
@@ -318,6 +319,7 @@ static int set_length(int fd, uint64_t bytes) {
             return errno;
         }
     }
+    FAULT_POINT();
     return 0;
 }
 
@@ -329,6 +331,7 @@ static int write_at(int fd, const void *buffer, size_t count, off_t offset) {
             return errno;
         }
         done += put > 0 ? (size_t)put : 0;
+        FAULT_POINT();
     }
     return 0;
 }
@@ -400,6 +403,7 @@ int superblock_begin(const struct heap_file *file, const struct superblock *supe
 void superblock_finish(sharena_t *base) {
     struct superblock *superblock = (struct superblock *)(void *)heap_bytes(base);
     __atomic_store_n(&superblock->magic, MAGIC_HEAP, __ATOMIC_RELEASE);
+    FAULT_POINT();
 }
 
 void superblock_abandon(const struct heap_file *file) {

@@ -19,6 +19,7 @@
 #include "ipc/cancel.h"
 #include "ipc/check.h"
 #include "ipc/errors.h"
+#include "ipc/faultpoint.h"
 
 static struct flock lock_of(short type, uint32_t first, uint32_t count) {
     return (struct flock){
@@ -73,6 +74,7 @@ int token_take(const struct heap_file *file, uint32_t from, struct token *token)
         error = pin_description(fd, &page);
     }
     (void)close(fd); /* with the lock, unless the page holds it by now */
+    FAULT_POINT();
     if (error == EUSERS) {
         return error_set(error, "%s: all %u process slots are in use", file->title, PROCESSES_MAX);
     }
@@ -107,6 +109,7 @@ int token_take_reader(const struct heap_file *file, struct token *token) {
 void token_release(struct token *token) {
     if (token->page != NULL) {
         (void)munmap(token->page, PAGE_BYTES);
+        FAULT_POINT();
         token->page = NULL;
     }
 }
