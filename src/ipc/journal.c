@@ -8,13 +8,32 @@
  */
 #include "ipc/journal.h"
 
-static void restore(sharena_t *heap, const struct journal_entry *entry) {
-    uint64_t address = entry->where >> 4;
+/* [begin, end) of the file. */
+static int is_between(uint64_t offset, uint64_t bytes, uint64_t begin, uint64_t end) {
+    return offset >= begin && offset <= end - bytes;
+}
+
+int journal_entry_is_sound(const sharena_t *heap, const struct thread_slot *slot, uint32_t index) {
+    const struct heap_state *state = heap_state(heap);
+    const struct journal_entry *entry = &slot->journal.entries[index];
     uint64_t bytes = entry->where & 15u;
-    uint64_t offset = address - (uint64_t)(uintptr_t)heap;
-    CHECK(offset >= STATE_OFFSET && offset <= heap_superblock(heap)->total_bytes - bytes);
-    void *field = heap_bytes(heap) + offset;
-    switch (bytes) {
+    uint64_t offset = (entry->where >> 4) - (uint64_t)(uintptr_t)heap;
+    uint64_t own = heap_offset(heap, slot);
+    if ((bytes != 2 && bytes != 4 && bytes != 8) || offset % bytes != 0) {
+        return 0;
+    }
+    return is_between(offset, bytes, IPC_END, heap_superblock(heap)->total_bytes) ||
+           is_between(offset, bytes, heap_offset(heap, &slot->hand),
+                      heap_offset(heap, &slot->journal)) ||
+           is_between(offset, bytes, own + THREAD_SLOT_HEAP_OFFSET, own + THREAD_SLOT_BYTES) ||
+           offset == heap_offset(heap, &slot->arena) ||
+           offset == heap_offset(heap, &state->data_bytes) ||
+           offset == heap_offset(heap, &state->backed_pages);
+}
+
+static void restore(const struct journal_entry *entry) {
+    void *field = (void *)(uintptr_t)(entry->where >> 4);
+    switch (entry->where & 15u) {
     case 2:
         shared_store((shared_u16 *)field, (uint16_t)entry->old);
         break;
@@ -25,7 +44,7 @@ static void restore(sharena_t *heap, const struct journal_entry *entry) {
         shared_store((shared_u64 *)field, entry->old);
         break;
     default:
-        check_failed(__FILE__, __LINE__, "a journal entry has an impossible size");
+        break;
     }
 }
 
@@ -33,7 +52,8 @@ void journal_roll_back(sharena_t *heap, struct thread_slot *dead) {
     uint32_t count = shared_get_acquire(&dead->journal.count);
     CHECK(count <= JOURNAL_ENTRIES);
     while (count > 0) {
-        restore(heap, &dead->journal.entries[count - 1]);
+        CHECK(journal_entry_is_sound(heap, dead, count - 1));
+        restore(&dead->journal.entries[count - 1]);
         shared_order();
         count--;
         shared_store_release(&dead->journal.count, count);

@@ -96,8 +96,13 @@ HOT void journal_begin(struct thread_slot *self, uint64_t lock_offset) {
     shared_order();
 }
 
+/* Whether entry `index` of the slot's journal names a field that sections change: in the slot
+ * itself, behind its header, in the heap's tables, or in user data. So no roll-back changes another
+ * slot. */
+int journal_entry_is_sound(const sharena_t *heap, const struct thread_slot *slot, uint32_t index);
+
 /* Undoes what `dead` did since its last commit. The caller holds the lock that journal.lock names,
- * or the token of the slot where that is 0. An entry that points out of the heap is damage: it
+ * or the token of the slot where that is 0. An entry that is not sound is damage: it
  * stops. */
 void journal_roll_back(sharena_t *heap, struct thread_slot *dead);
 

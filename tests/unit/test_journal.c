@@ -282,24 +282,40 @@ static void entry_out_of_the_heap_stops(void **state) {
                  {end - 1, 2}, {end + 64, 8}, {~0ull >> 4, 2}, {(uintptr_t)&private_word, 8}};
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
         forge_entry(wrong[i].address, wrong[i].bytes);
-        child_stops(roll_back, NULL, "offset");
+        child_stops(roll_back, NULL, "journal_entry_is_sound");
     }
     journal_commit(self);
 }
 
-static void first_and_last_byte_of_the_heap_are_its_own(void **state) {
+static int is_sound(const void *field, uint64_t bytes) {
+    self->journal.entries[0].where = (uint64_t)(uintptr_t)field << 4 | bytes;
+    return journal_entry_is_sound(fixture_heap(), self, 0);
+}
+
+/* What sections change: so no roll-back can make another slot, or its own journal, unsound. */
+static void fields_that_entries_may_name(void **state) {
     (void)state;
     begin();
-    struct heap_state *first = heap_state(fixture_heap());
-    uint64_t kept = first->data_begin;
-    self->journal.entries[0].where = (uintptr_t)first << 4 | 8;
-    self->journal.entries[0].old = kept;
-    shared_store(&self->journal.count, 1u);
-    child_run(roll_back, NULL);
-    assert_int_equal(first->data_begin, kept);
-    forge_entry((uintptr_t)fixture_heap() + heap_superblock(fixture_heap())->total_bytes - 8, 8);
-    child_run(roll_back, NULL);
-    assert_int_equal(entries(), 0);
+    sharena_t *heap = fixture_heap();
+    struct heap_state *shared = heap_state(heap);
+    struct thread_slot *other = heap_thread(heap, shared_get(&self->index) + 1);
+    char *tables = heap_bytes(heap) + IPC_END;
+    char *end = heap_bytes(heap) + heap_superblock(heap)->total_bytes;
+    char *own_part = (char *)self + THREAD_SLOT_HEAP_OFFSET;
+    const char *own_end = (char *)self + THREAD_SLOT_BYTES;
+    assert_true(is_sound(&shared->data_bytes, 8) && is_sound(&shared->backed_pages, 8));
+    assert_true(is_sound(tables, 8) && is_sound(end - 8, 8) && is_sound(end - 2, 2));
+    assert_true(is_sound(&self->hand.kind, 4) && is_sound(&self->pending.block, 8));
+    assert_true(is_sound(&self->arena, 4) && is_sound(own_part, 8) && is_sound(own_end - 8, 8));
+    assert_false(is_sound(&shared->data_begin, 8) || is_sound(&shared->data_page_map, 8));
+    assert_false(is_sound(&shared->threads_high, 4) || is_sound(&shared->in_use, 4));
+    assert_false(is_sound(heap_process(heap, 0), 8) || is_sound(tables - 8, 8));
+    assert_false(is_sound(&self->token, 8) || is_sound(&self->state, 4));
+    assert_false(is_sound(&self->journal.lock, 8) || is_sound(&self->journal.count, 4));
+    assert_false(is_sound(&self->journal.entries[1], 8) || is_sound(own_part - 8, 8));
+    assert_false(is_sound(&other->hand.kind, 4) || is_sound(&other->state, 4));
+    assert_false(is_sound(tables + 4, 8) || is_sound(tables + 2, 4) || is_sound(tables + 1, 2));
+    journal_commit(self);
 }
 
 static void impossible_size_stops(void **state) {
@@ -308,7 +324,7 @@ static void impossible_size_stops(void **state) {
     begin();
     for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
         forge_entry((uintptr_t)&fields->u64, sizes[i]);
-        child_stops(roll_back, NULL, "impossible size");
+        child_stops(roll_back, NULL, "journal_entry_is_sound");
         assert_fields_as_before();
     }
     journal_commit(self);
@@ -357,7 +373,7 @@ int main(void) {
         with_heap(entry_may_be_restored_twice),
         with_heap(full_journal_stops),
         with_heap(entry_out_of_the_heap_stops),
-        with_heap(first_and_last_byte_of_the_heap_are_its_own),
+        with_heap(fields_that_entries_may_name),
         with_heap(impossible_size_stops),
         with_heap(impossible_count_stops),
         with_heap(section_begins_with_an_empty_journal),
