@@ -11,6 +11,7 @@
 #include "heap/arena.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "heap/backing.h"
 #include "heap/chunk.h"
@@ -357,6 +358,7 @@ static void bind(sharena_t *heap, struct thread_slot *self, uint32_t index) {
     struct pool *pool = heap_pool(heap);
     struct arena *arena = heap_arena(heap, index);
     if (index == shared_get(&pool->arenas_made)) {
+        memset(arena, 0, sizeof(*arena)); /* whatever lay there is nobody's word */
         init_arena(arena);
         journal_set(self, &pool->arenas_made, index + 1);
     }

@@ -12,6 +12,7 @@
 #include "heap/chunk.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "heap/backing.h"
 #include "ipc/errors.h"
@@ -156,6 +157,14 @@ static int back_metadata(sharena_t *heap, uint32_t first, uint32_t end) {
     return error;
 }
 
+/* Section: what lies behind the last chunk that was ever used is nobody's word; it becomes what a
+ * new chunk has. Not journaled: nobody reads it before data_bytes covers it. */
+static void clear_metadata(sharena_t *heap, uint32_t first, uint32_t end) {
+    uint32_t pages = (end - first) * CHUNK_PAGES;
+    memset(heap_page_map(heap) + first_page_of_chunk(first), 0, pages * sizeof(shared_u16));
+    memset(heap_chunk(heap, first), 0, (end - first) * sizeof(struct chunk));
+}
+
 enum take_result { TAKEN, NEEDS_METADATA, NO_CAPACITY, NO_LIMIT };
 
 /* Chunks that were never used: those from the high-water mark to `start` (alignment)
@@ -178,6 +187,7 @@ static enum take_result take_new(sharena_t *heap, struct thread_slot *self, uint
     if (new_end > prepared) {
         return NEEDS_METADATA;
     }
+    clear_metadata(heap, end, (uint32_t)new_end);
     journal_set(self, &state->data_bytes,
                 (new_end << LG_CHUNK) - heap_superblock(heap)->data_offset);
     journal_set(self, &state->backed_pages, backed);

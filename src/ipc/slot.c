@@ -93,6 +93,14 @@ void slot_unregister_process(struct attachment *attachment) {
     token_release(&attachment->token);
 }
 
+/* What lay there before the slot existed is nobody's word. */
+static void clear(struct thread_slot *slot) {
+    shared_u64 *words = (shared_u64 *)(void *)slot;
+    for (uint32_t i = 0; i < THREAD_SLOT_BYTES / sizeof(*words); i++) {
+        shared_store(&words[i], (uint64_t)0);
+    }
+}
+
 /* Makes one more slot; its index, or -1 with errno. */
 static int grow_slots(sharena_t *heap) {
     uint32_t high = shared_get(&heap_state(heap)->threads_high);
@@ -112,6 +120,7 @@ static int grow_slots(sharena_t *heap) {
         }
     } while (!shared_replace(&heap_state(heap)->threads_high, &high, high + 1));
     struct thread_slot *slot = heap_thread(heap, high);
+    clear(slot);
     robust_mutex_init(&slot->token);
     shared_store(&slot->index, high);
     shared_store_release(&slot->state, SLOT_FREE);
@@ -356,6 +365,11 @@ void slot_init_tokens(sharena_t *heap) {
         struct thread_slot *slot = heap_thread(heap, i);
         robust_mutex_init(&slot->token);
         shared_store(&slot->index, i);
+        shared_store(&slot->process,
+                     PROCESSES_MAX); /* gone, and no process of now is taken for it */
+        shared_store(&slot->lock_wanted, (uint64_t)0); /* all locks are new as well */
+        shared_store(&slot->held_rank, RANK_NONE);
+        shared_store(&slot->journal.lock, (uint64_t)0);
         if (shared_get(&slot->state) == SLOT_RAW) {
             shared_store(&slot->state, SLOT_FREE);
         }
