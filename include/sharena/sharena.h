@@ -274,13 +274,17 @@ struct sharena_report {     /* what sharena_check() found */
 /* Proves the ownership rule for the whole heap: every page and every region has exactly one owner,
  * and every count agrees with what it counts. Takes all locks of the heap meanwhile: allocations
  * that miss their cache wait. `report` may be NULL.
+ * A damaged file is no danger to it, nor to sharena_open(): both follow nothing that they have not
+ * looked at. It is to every other call, so whoever doubts a file opens it, checks it, and uses it
+ * only if it is clean: then what the dead held has been taken back (sharena_reap()) as well.
  * Returns 0, or EUCLEAN with findings, or EROFS on a read-only attach. */
 SHARENA_API SHARENA_MUST_CHECK int sharena_check(sharena_t *heap, struct sharena_report *report);
 
 /* Takes back what dead processes and threads held: rolls their open steps back, drains their
- * caches, frees their slots. Returns the number of slots reclaimed. Runs by itself on attach, when
- * a dead owner's lock is met, before the heap grows, when memory or slots run out, and once per
- * second (reap_interval_ms) by a thread that misses its cache. */
+ * caches, frees their slots. Returns the number of slots reclaimed. Runs by itself when a process
+ * first uses a heap that it has opened, when a dead owner's lock is met, before the heap grows,
+ * when memory or slots run out, and once per second (reap_interval_ms) by a thread that misses its
+ * cache. */
 SHARENA_API int sharena_reap(sharena_t *heap);
 
 /* Gives all free pages back to the file system now, after flushing the calling thread's cache. */

@@ -23,6 +23,7 @@
 #include "heap/heap.h"
 #include "heap/reap.h"
 #include "heap/roots.h"
+#include "heap/verify.h"
 #include "ipc/errors.h"
 #include "ipc/slot.h"
 
@@ -126,37 +127,50 @@ static void read_boot_id(const struct heap_file *file, uint8_t boot_id[16]) {
     memcpy(boot_id + 8, &high, 8);
 }
 
-/* Nobody is attached, but somebody was and did not close: their open sections are undone, and
- * mutexes, whose words hold thread ids of the past, are made anew. Their slots are reaped as always
- * later. */
+/* Nobody is attached. If somebody was and did not close: their open sections are undone. Mutexes,
+ * whose words hold thread ids of the past, are made anew. Slots are reaped later, as always. */
 static int recover_cold(struct attachment *attachment, uint32_t flags) {
     sharena_t *heap = attachment->mapping.base;
+    const char *title = attachment->file.title;
     uint8_t boot_id[16];
     read_boot_id(&attachment->file, boot_id);
-    if (memcmp(boot_id, heap_state(heap)->boot_id, 16) != 0 && (flags & SHARENA_RECOVER) == 0) {
+    if (shared_get(&heap_state(heap)->in_use) &&
+        memcmp(boot_id, heap_state(heap)->boot_id, 16) != 0 && (flags & SHARENA_RECOVER) == 0) {
         return error_set(
             EUCLEAN,
             "%s was in use when its machine went down, or was copied while in "
             "use: it may be torn. Open it with SHARENA_RECOVER, then sharena_check() it",
-            attachment->file.title);
+            title);
     }
-    reap_roll_back_all(heap);
-    init_locks(heap);
-    return 0;
+    int error = verify_journals(heap, title);
+    if (error == 0) {
+        reap_roll_back_all(heap);
+        error = verify_state(heap, title); /* roll-back may have changed it */
+    }
+    if (error == 0) {
+        error = verify_unused_slots(heap, title);
+    }
+    if (error == 0) {
+        init_locks(heap);
+    }
+    return error;
 }
 
 static int attach_old(struct attachment *attachment, const struct superblock *superblock,
                       uint32_t flags) {
     int readonly = (flags & SHARENA_READONLY) != 0;
-    int error = mapping_make(&attachment->file, superblock, readonly,
-                             (flags & SHARENA_REQUIRE_SYNC) != 0, &attachment->mapping);
-    if (error != 0 || readonly || token_any_held(&attachment->file)) {
+    int error = verify_superblock(superblock, attachment->file.title);
+    if (error != 0) {
         return error;
     }
-    if (shared_get(&heap_state(attachment->mapping.base)->in_use)) {
+    error = mapping_make(&attachment->file, superblock, readonly,
+                         (flags & SHARENA_REQUIRE_SYNC) != 0, &attachment->mapping);
+    if (error != 0) {
+        return error;
+    }
+    error = verify_state(attachment->mapping.base, attachment->file.title);
+    if (error == 0 && !readonly && !token_any_held(&attachment->file)) {
         error = recover_cold(attachment, flags);
-    } else {
-        init_locks(attachment->mapping.base);
     }
     if (error != 0) {
         mapping_unmake(&attachment->mapping);

@@ -33,6 +33,28 @@ void audit_finding(struct audit *audit, const char *format, ...) {
     report->findings++;
 }
 
+static uint64_t *word_of(const struct audit *audit, const void *block, uint64_t *bit) {
+    uint64_t offset = (uintptr_t)block - heap_state(audit->heap)->data_begin;
+    *bit = 1ull << offset / 8 % 64;
+    return &audit->marks[offset / 8 / 64];
+}
+
+int audit_mark(struct audit *audit, const void *block) {
+    uint64_t bit;
+    uint64_t *word = word_of(audit, block, &bit);
+    int is_new = (*word & bit) == 0;
+    *word |= bit;
+    return is_new;
+}
+
+int audit_unmark(struct audit *audit, const void *block) {
+    uint64_t bit;
+    uint64_t *word = word_of(audit, block, &bit);
+    int was_set = (*word & bit) != 0;
+    *word &= ~bit;
+    return was_set;
+}
+
 #define EXPECT(audit, condition, ...)                                                              \
     do {                                                                                           \
         if (!(condition)) {                                                                        \
@@ -237,6 +259,7 @@ static int audit_run(struct audit *audit, uint32_t page, uint32_t kind_before) {
     case RUN_HAND:
         expect_kinds(audit, page, pages, 0);
         audit->hand_runs++; /* what of it is backed, the hand tells */
+        (void)audit_mark(audit, page_address(audit->heap, page));
         return 1;
     default:
         audit_finding(audit, "run at page %u: state %u does not exist", page, state);
@@ -292,16 +315,22 @@ static void audit_free_span(struct audit *audit, uint32_t index, const struct ch
     uint32_t size = shared_get(&chunk->size);
     uint32_t backed = shared_get(&chunk->backed);
     int dirty = shared_get(&chunk->state) == CHUNK_FREE_DIRTY;
-    const struct chunk *last = heap_chunk(audit->heap, index + size - 1);
     EXPECT(audit, dirty == (backed != 0), "chunk %u: free %s with %u pages backed", index,
            dirty ? "dirty" : "clean", backed);
-    EXPECT(audit,
-           shared_get(&last->first) == index &&
-               shared_get(&last->state) == shared_get(&chunk->state),
-           "chunk %u: last chunk of its span does not lead back to it", index);
     expect_no_entries(audit, first_page_of_chunk(index), size * CHUNK_PAGES);
     audit->report->chunks_free += size;
     audit->report->pages_dirty += backed;
+}
+
+/* What the neighbours of a span of several chunks see of it. */
+static void audit_span_ends(struct audit *audit, uint32_t index, uint32_t size, uint32_t state) {
+    const struct chunk *last = heap_chunk(audit->heap, index + size - 1);
+    EXPECT(audit, shared_get(&last->first) == index && shared_get(&last->state) == state,
+           "chunk %u: last chunk of its span does not lead back to it", index);
+    for (uint32_t i = 1; i < size; i++) {
+        EXPECT(audit, shared_get(&heap_chunk(audit->heap, index + i)->state) != CHUNK_ARENA,
+               "chunk %u: an arena's, in the span at chunk %u", index + i, index);
+    }
 }
 
 /* One span; its size, or 0 if the table cannot be walked on. */
@@ -326,11 +355,13 @@ static uint32_t audit_span(struct audit *audit, uint32_t index, uint32_t end) {
         return size;
     case CHUNK_HAND:
         audit->hand_spans++;
+        (void)audit_mark(audit, page_address(audit->heap, first_page_of_chunk(index)));
         break;
     default:
         audit_finding(audit, "chunk %u: state %u does not exist", index, state);
         return 0;
     }
+    audit_span_ends(audit, index, size, state);
     EXPECT(audit, shared_get(&chunk->backed) <= size * CHUNK_PAGES,
            "chunk %u: %u pages backed of %u", index, shared_get(&chunk->backed),
            size * CHUNK_PAGES);
@@ -548,6 +579,11 @@ size_t audit_block_bytes(const sharena_t *heap, const void *ptr) {
         return is_out ? sizeclass_bytes(stack - 1) : 0;
     }
     return large_is_block(heap, ptr) || huge_is_block(heap, ptr) ? sizeclass_bytes(stack - 1) : 0;
+}
+
+int audit_is_block(const sharena_t *heap, const void *ptr) {
+    return audit_block_bytes(heap, ptr) != 0 ||
+           (is_user_data(heap, ptr) && huge_is_block(heap, ptr));
 }
 
 uint64_t audit_table_pages(const sharena_t *heap) {

@@ -12,9 +12,16 @@ struct audit { /* private to one check */
     uint64_t backed_pages; /* as found: spans, runs, tables */
     uint32_t hand_runs;    /* runs and spans in state HAND that the walk met ... */
     uint32_t hand_spans;
-    uint32_t hands;  /* ... and slots that say they carry one */
-    uint64_t *marks; /* one bit per 8 bytes of user data: seen in a cache */
+    uint32_t hands;        /* ... and slots that say they carry one */
+    uint64_t waits_end_ns; /* CLOCK_MONOTONIC: no second looks from then on; 0: none yet */
+    uint64_t *marks;       /* one bit per 8 bytes of user data: seen in a cache, or begins what
+                        a hand carries */
 };
+
+/* Sets the mark of what begins at that address of user data; 1 if it was not set before. */
+int audit_mark(struct audit *audit, const void *block);
+/* Takes it off; 1 if it was set. */
+int audit_unmark(struct audit *audit, const void *block);
 
 /* Remembers a broken rule. */
 void audit_finding(struct audit *audit, const char *format, ...)
@@ -29,6 +36,9 @@ void audit_arenas(struct audit *audit);
 
 /* The live block that begins at ptr: its size, or 0 if there is none. */
 size_t audit_block_bytes(const sharena_t *heap, const void *ptr);
+
+/* Whether a live block begins at ptr, of any size. */
+int audit_is_block(const sharena_t *heap, const void *ptr);
 
 /* Pages of the tables that describe chunks, as charged. */
 uint64_t audit_table_pages(const sharena_t *heap);

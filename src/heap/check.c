@@ -1,31 +1,23 @@
 /* check.c -- sharena_check: proves the ownership rule for the whole heap.
  *
  * All locks are taken, bins first, so no page changes its owner and no region leaves or enters a
- * bin. Threads go on popping and pushing meanwhile: a block may pass from one cache through the
- * application to another while the caches are read, so a block that was met twice is looked for
- * again before it is a finding.
+ * bin. Threads go on popping and pushing meanwhile.
  *
  * Holds:  between lock_all and unlock_all nothing that the walk reads changes, but for the caches
  * Lock:   all, in one order: bins, arenas, pool, names
  * Killed: the locks say so to the next; there is nothing to undo
- * Not here: chunks, runs and arenas (audit.c).
+ * Not here: chunks, runs and arenas (audit.c), what threads and roots own (audit_slots.c).
  */
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 
 #include "heap/audit.h"
+#include "heap/audit_slots.h"
 #include "heap/heap.h"
 #include "heap/reap.h"
-#include "heap/tcache.h"
-#include "ipc/cancel.h"
 #include "ipc/errors.h"
-#include "ipc/journal.h"
 #include "ipc/lock.h"
-
-#define RETRIES 20
-#define RETRY_PAUSE_NS 1000000
 
 /* ---- locks ---- */
 
@@ -74,220 +66,7 @@ static uint32_t try_lock_heap(sharena_t *heap, struct thread_slot *self, uint64_
     return UINT32_MAX;
 }
 
-/* ---- caches ---- */
-
-static void pause_shortly(void) {
-    const struct timespec pause = {0, RETRY_PAUSE_NS};
-    int cancel_state = cancel_forbid(); /* all locks are held */
-    (void)nanosleep(&pause, NULL);
-    cancel_restore(cancel_state);
-}
-
-/* What a thread slot says that one of its stacks holds, as of one moment. */
-struct extent {
-    const shared_ptr *bottom;
-    const shared_ptr *top;
-};
-
-/* NULL: the slot never had a cache. */
-static int is_in_storage(const struct tcache *tcache, uint32_t size_class, const shared_ptr *at) {
-    const shared_ptr *first = &tcache->storage[sizeclass_stack_first(size_class)];
-    return at == NULL || (at >= first && at <= first + sizeclass_stack_entries(size_class) &&
-                          (uintptr_t)at % sizeof(*at) == 0);
-}
-
-/* 0 if it is out of its storage, or looked so because its thread moved it meanwhile. */
-static int read_extent(const struct tcache *tcache, uint32_t size_class, struct extent *extent) {
-    const struct tcache_stack *stack = &tcache->stacks[size_class + 1];
-    extent->bottom = shared_get(&stack->bottom);
-    extent->top = shared_get(&stack->top);
-    return extent->bottom <= extent->top && (extent->bottom == NULL) == (extent->top == NULL) &&
-           is_in_storage(tcache, size_class, extent->bottom) &&
-           is_in_storage(tcache, size_class, extent->top) &&
-           is_in_storage(tcache, size_class, shared_get(&stack->base)) &&
-           is_in_storage(tcache, size_class, shared_get(&stack->full));
-}
-
-/* How many caches hold the block at this moment. */
-static uint32_t count_holders(const sharena_t *heap, const void *block) {
-    uint32_t holders = 0;
-    uint32_t high = shared_get(&heap_state(heap)->threads_high);
-    for (uint32_t i = 0; i < high; i++) {
-        struct tcache *tcache = slot_tcache(heap_thread(heap, i));
-        for (uint32_t j = 1; j <= SIZE_CLASSES_CACHED; j++) {
-            struct extent extent;
-            int is_sound = read_extent(tcache, j - 1, &extent);
-            for (const shared_ptr *at = extent.bottom; is_sound && at < extent.top; at++) {
-                holders += shared_get(at) == block;
-            }
-        }
-    }
-    return holders;
-}
-
-static int is_held_twice(const sharena_t *heap, const void *block) {
-    for (int i = 0; i < RETRIES; i++) {
-        if (count_holders(heap, block) < 2) {
-            return 0;
-        }
-        pause_shortly();
-    }
-    return 1;
-}
-
-static int mark(struct audit *audit, const void *block) {
-    uint64_t offset = (uintptr_t)block - heap_state(audit->heap)->data_begin;
-    uint64_t *word = &audit->marks[offset / 8 / 64];
-    uint64_t bit = 1ull << offset / 8 % 64;
-    int seen = (*word & bit) != 0;
-    *word |= bit;
-    return !seen;
-}
-
-static void audit_cached(struct audit *audit, uint32_t slot, uint32_t size_class,
-                         const void *block) {
-    size_t bytes = audit_block_bytes(audit->heap, block);
-    if (bytes != sizeclass_bytes(size_class)) {
-        audit_finding(audit,
-                      "thread slot %u: its cache of class %u holds %p, which is no block of it",
-                      slot, size_class, block);
-        return;
-    }
-    if (!mark(audit, block)) {
-        if (is_held_twice(audit->heap, block)) {
-            audit_finding(audit, "thread slot %u: %p is in two caches", slot, block);
-        }
-        return;
-    }
-    audit->report->blocks_cached++;
-    audit->report->bytes_cached += bytes;
-}
-
-static void audit_stack(struct audit *audit, struct thread_slot *slot, uint32_t size_class) {
-    const struct tcache *tcache = slot_tcache(slot);
-    struct extent extent;
-    int is_sound = read_extent(tcache, size_class, &extent);
-    for (int i = 0; i < RETRIES && !is_sound; i++) {
-        pause_shortly();
-        is_sound = read_extent(tcache, size_class, &extent);
-    }
-    if (!is_sound) {
-        audit_finding(audit, "thread slot %u: its stack of class %u is out of its storage",
-                      shared_get(&slot->index), size_class);
-        return;
-    }
-    for (const shared_ptr *at = extent.bottom; at < extent.top; at++) {
-        audit_cached(audit, shared_get(&slot->index), size_class, shared_get(at));
-    }
-}
-
-/* ---- slots ---- */
-
-/* The entries are only looked at if their tables have them. */
-static int carries_run(const sharena_t *heap, uint32_t page, uint32_t pages) {
-    uint32_t chunk = chunk_of_page(page);
-    return chunk >= first_chunk(heap) && chunk < end_chunk(heap) &&
-           shared_get(&heap_chunk(heap, chunk)->has_runs) &&
-           shared_get(&heap_run(heap, page)->state) == RUN_HAND &&
-           shared_get(&heap_run(heap, page)->size) == pages;
-}
-
-static int carries_span(const sharena_t *heap, uint32_t chunk, uint32_t chunks) {
-    return chunk >= first_chunk(heap) && chunk < end_chunk(heap) &&
-           shared_get(&heap_chunk(heap, chunk)->state) == CHUNK_HAND &&
-           shared_get(&heap_chunk(heap, chunk)->size) == chunks;
-}
-
-static void audit_hand(struct audit *audit, const struct thread_slot *slot) {
-    const struct hand *hand = &slot->hand;
-    uint32_t first = shared_get(&hand->first);
-    uint32_t count = shared_get(&hand->count);
-    uint32_t index = shared_get(&slot->index);
-    audit->backed_pages += shared_get(&hand->charged);
-    if (shared_get(&hand->kind) == HAND_RUN) {
-        audit->hands++;
-        if (!carries_run(audit->heap, first, count)) {
-            audit_finding(audit, "thread slot %u: carries the run at page %u, which is not so",
-                          index, first);
-        }
-        int is_dirty = (shared_get(&hand->flags) & HAND_DIRTY) != 0;
-        audit->backed_pages += is_dirty && shared_get(&hand->charged) == 0 ? count : 0;
-    } else if (shared_get(&hand->kind) == HAND_SPAN) {
-        audit->hands++;
-        if (!carries_span(audit->heap, first, count)) {
-            audit_finding(audit, "thread slot %u: carries the chunk %u, which is not so", index,
-                          first);
-        }
-    } else if (shared_get(&hand->kind) > HAND_TAIL) {
-        audit_finding(audit, "thread slot %u: a hand of kind %u does not exist", index,
-                      shared_get(&hand->kind));
-    }
-}
-
-/* A thread that moves its own stack right now has an open journal; then the stack is read later. */
-static void wait_until_still(const struct thread_slot *slot, const struct thread_slot *self) {
-    for (int i = 0; i < RETRIES && slot != self && !journal_is_empty(slot); i++) {
-        pause_shortly();
-    }
-}
-
-static void audit_slot(struct audit *audit, struct thread_slot *slot,
-                       const struct thread_slot *self, uint32_t *threads_of_arena) {
-    uint32_t index = shared_get(&slot->index);
-    uint32_t arena = shared_get(&slot->arena);
-    uint64_t cached = audit->report->blocks_cached;
-    if (shared_get(&slot->state) == SLOT_RAW) {
-        return;
-    }
-    wait_until_still(slot, self);
-    for (uint32_t i = 0; i < SIZE_CLASSES_CACHED; i++) {
-        audit_stack(audit, slot, i);
-    }
-    audit_hand(audit, slot);
-    if (arena > audit->arenas) {
-        audit_finding(audit, "thread slot %u: its arena %u does not exist", index, arena - 1);
-    } else if (arena != 0) {
-        threads_of_arena[arena - 1]++;
-    }
-    if (shared_get(&slot->state) == SLOT_FREE &&
-        (cached != audit->report->blocks_cached || shared_get(&slot->hand.kind) != HAND_EMPTY)) {
-        audit_finding(audit, "thread slot %u: free, but owns something", index);
-    }
-}
-
-static void audit_slots(struct audit *audit, const struct thread_slot *self) {
-    uint32_t threads_of_arena[ARENAS_MAX] = {0};
-    uint32_t high = shared_get(&heap_state(audit->heap)->threads_high);
-    for (uint32_t i = 0; i < high; i++) {
-        audit_slot(audit, heap_thread(audit->heap, i), self, threads_of_arena);
-    }
-    for (uint32_t i = 0; i < audit->arenas; i++) {
-        uint32_t threads = shared_get(&heap_arena(audit->heap, i)->threads);
-        if (threads != threads_of_arena[i]) {
-            audit_finding(audit, "arena %u: %u thread slots use it, but it counts %u", i,
-                          threads_of_arena[i], threads);
-        }
-    }
-}
-
 /* ---- the whole ---- */
-
-static void audit_roots(struct audit *audit) {
-    const struct root_table *table = heap_roots(audit->heap);
-    uint32_t high = shared_get(&table->high);
-    if (high > SHARENA_ROOTS_MAX) {
-        audit_finding(audit, "roots: %u entries used of %u", high, SHARENA_ROOTS_MAX);
-        return;
-    }
-    for (uint32_t i = 0; i < high; i++) {
-        const struct root *root = &table->roots[i];
-        if (shared_get(&root->state) == ROOT_SET &&
-            !is_user_data(audit->heap, shared_get(&root->object))) {
-            audit_finding(audit, "root %.40s: names %p, which is not in the heap", root->name,
-                          shared_get(&root->object));
-        }
-    }
-}
 
 static void audit_sums(struct audit *audit) {
     struct sharena_report *report = audit->report;
@@ -359,23 +138,31 @@ static int check_once(sharena_t *heap, struct thread_slot *self, struct sharena_
     return 0;
 }
 
-SHARENA_API int sharena_check(sharena_t *heap, struct sharena_report *given) {
-    struct sharena_report own = {0};
-    struct sharena_report *report = given != NULL ? given : &own;
-    memset(report, 0, sizeof(*report));
-    struct thread_slot *self = heap_enter(heap);
-    if (self == NULL) {
-        return errno;
-    }
+static int check_until_done(sharena_t *heap, struct thread_slot *self,
+                            struct sharena_report *report) {
     struct audit bounds = {.heap = heap, .report = report};
     audit_bounds(&bounds);
     int is_done = report->findings != 0;
     int error = 0;
-    if (!is_done) {
-        (void)reap_dead(heap_attachment(heap));
-    }
     while (error == 0 && !is_done) {
         error = check_once(heap, self, report, &is_done);
+    }
+    return error;
+}
+
+/* What the dead left is looked at before it is followed: only a clean heap is reaped. */
+SHARENA_API int sharena_check(sharena_t *heap, struct sharena_report *given) {
+    struct sharena_report own = {0};
+    struct sharena_report *report = given != NULL ? given : &own;
+    memset(report, 0, sizeof(*report));
+    struct thread_slot *self = heap_join(heap);
+    if (self == NULL) {
+        return errno;
+    }
+    int error = check_until_done(heap, self, report);
+    if (error == 0 && report->findings == 0 && reap_dead(heap_attachment(heap)) != 0) {
+        memset(report, 0, sizeof(*report)); /* what the dead owned is where it belongs by now */
+        error = check_until_done(heap, self, report);
     }
     if (error == 0 && report->findings != 0) {
         error = error_set(EUCLEAN, "%llu broken rules in the heap %p, the first: %s",

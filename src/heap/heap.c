@@ -139,9 +139,8 @@ static int open_first(struct heap_file *file, const struct sharena_options *opti
     }
     __atomic_store_n(&attachment->opens, 1, __ATOMIC_RELAXED);
     registry_publish(attachment);
-    if (!attachment->mapping.is_readonly) {
-        (void)reap_dead(attachment);
-    }
+    /* Not here: what the dead owned is followed by those who trust the heap, or have checked it. */
+    __atomic_store_n(&attachment->reap_wanted, 1, __ATOMIC_RELAXED);
     *opened = attachment;
     return 0;
 }
@@ -297,7 +296,7 @@ SHARENA_API int sharena_close(sharena_t *heap) {
             thread_forget_heap(heap);
         }
         thread_visit_others(heap, flush_other);
-        if (!attachment->mapping.is_readonly && attachment->token.page != NULL) {
+        if (__atomic_load_n(&attachment->threads, __ATOMIC_RELAXED) != 0) {
             (void)reap_dead(attachment); /* threads that ended without their destructors */
         }
         detach_if_unused(attachment);
@@ -370,15 +369,6 @@ struct attachment *heap_attachment(const sharena_t *heap) {
     return attachment;
 }
 
-static struct thread_slot *take_slot(struct attachment *attachment) {
-    struct thread_slot *slot = slot_take(attachment);
-    if (slot == NULL && errno == EUSERS) {
-        (void)reap_dead(attachment); /* if another process was faster, there is a slot as well */
-        slot = slot_take(attachment);
-    }
-    return slot;
-}
-
 static COLD struct thread_slot *attach_thread(sharena_t *heap) {
     struct attachment *attachment = heap_attachment(heap);
     if (attachment == NULL) {
@@ -392,7 +382,7 @@ static COLD struct thread_slot *attach_thread(sharena_t *heap) {
         errno = error;
         return NULL;
     }
-    struct thread_slot *slot = take_slot(attachment);
+    struct thread_slot *slot = slot_take(attachment);
     if (slot == NULL) {
         return NULL;
     }
@@ -419,17 +409,15 @@ static void set_hint(sharena_t *heap, struct thread_slot *slot) {
     record->data_page_map = (const shared_u16 *)(uintptr_t)state->data_page_map;
 }
 
-struct thread_slot *heap_enter(sharena_t *heap) {
+struct thread_slot *heap_join(sharena_t *heap) {
     forking_notice_child();
     struct thread_slot *slot = thread_find_slot(heap);
     if (slot == NULL && (slot = attach_thread(heap)) == NULL) {
         return NULL;
     }
-    struct attachment *attachment = heap_attachment(heap);
-    if (attachment == NULL) {
+    if (heap_attachment(heap) == NULL) {
         return NULL;
     }
-    reap_tick(attachment);
     set_hint(heap, slot);
     return slot;
 }
@@ -440,6 +428,19 @@ static void before_growth(sharena_t *heap) {
     if (attachment != NULL) {
         (void)reap_look(attachment);
     }
+}
+
+struct thread_slot *heap_enter(sharena_t *heap) {
+    struct thread_slot *slot = heap_join(heap);
+    struct attachment *attachment = registry_find(heap);
+    if (slot == NULL && errno == EUSERS && attachment != NULL && attachment->token.page != NULL) {
+        (void)reap_dead(attachment); /* if another process was faster, there is a slot as well */
+        slot = heap_join(heap);
+    }
+    if (slot != NULL) {
+        reap_tick(attachment);
+    }
+    return slot;
 }
 
 void heap_purge(sharena_t *heap, struct thread_slot *self) {

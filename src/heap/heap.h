@@ -9,8 +9,11 @@
 /* The calling thread's slot in the heap, taken if it has none yet; the thread's hint leads to it
  * from now on. NULL with errno and error_set: EINVAL (not attached), EROFS, EPERM, EUSERS, ENOMEM.
  * Begins every slow path: also notices that this process is a new child, and reaps if a dead owner
- * was met. */
+ * was met, or nobody has since the heap was opened. */
 struct thread_slot *heap_enter(sharena_t *heap);
+
+/* The same, but reaps nobody: for a check, which looks before it follows what the dead owned. */
+struct thread_slot *heap_join(sharena_t *heap);
 
 /* The attachment of a heap; NULL with errno and error_set if it is not attached. */
 struct attachment *heap_attachment(const sharena_t *heap);

@@ -1,0 +1,432 @@
+/* audit_slots.c -- what threads and roots own: caches, hands, pending steps, named objects.
+ *
+ * Rules proved here, each with its finding: stacks lie in their storage and hold blocks of their
+ * class, each in one cache only; a hand carries what says that it is carried; a pending step is
+ * about a live block that nobody else would give back. So whoever takes a dead thread's slot can
+ * follow all that it says.
+ *
+ * Threads go on popping and pushing meanwhile: what looks wrong is looked at again, for some time.
+ *
+ * Lock:   all of the heap, held by the caller
+ * Killed: nothing is changed
+ * Not here: chunks, runs and arenas (audit.c): their findings come first, what they say is believed
+ */
+#include "heap/audit_slots.h"
+
+#include <time.h>
+
+#include "heap/audit.h"
+#include "heap/publish.h"
+#include "heap/tcache.h"
+#include "ipc/journal.h"
+
+#define RETRIES 20
+#define RETRY_PAUSE_NS 1000000
+#define PATIENCE_NS 200000000ull /* for all that looks wrong in one check */
+
+/* ---- caches ---- */
+
+static uint64_t now_ns(void) {
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* Before a second look; 0 if there was enough waiting. A damaged heap may look wrong everywhere. */
+static int wait_shortly(struct audit *audit) {
+    const struct timespec pause = {0, RETRY_PAUSE_NS};
+    uint64_t now = now_ns();
+    if (audit->waits_end_ns == 0) {
+        audit->waits_end_ns = now + PATIENCE_NS;
+    }
+    return now < audit->waits_end_ns && nanosleep(&pause, NULL) == 0;
+}
+
+/* What a thread slot says that one of its stacks holds, as of one moment. */
+struct extent {
+    const shared_ptr *bottom;
+    const shared_ptr *top;
+};
+
+/* NULL: the slot never had a cache. */
+static int is_in_storage(const struct tcache *tcache, uint32_t size_class, const shared_ptr *at) {
+    const shared_ptr *first = &tcache->storage[sizeclass_stack_first(size_class)];
+    return at == NULL || (at >= first && at <= first + sizeclass_stack_entries(size_class) &&
+                          (uintptr_t)at % sizeof(*at) == 0);
+}
+
+/* 0 if it is out of its storage, or looked so because its thread moved it meanwhile. */
+static int read_extent(const struct tcache *tcache, uint32_t size_class, struct extent *extent) {
+    const struct tcache_stack *stack = &tcache->stacks[size_class + 1];
+    extent->bottom = shared_get(&stack->bottom);
+    extent->top = shared_get(&stack->top);
+    return extent->bottom <= extent->top && (extent->bottom == NULL) == (extent->top == NULL) &&
+           is_in_storage(tcache, size_class, extent->bottom) &&
+           is_in_storage(tcache, size_class, extent->top) &&
+           is_in_storage(tcache, size_class, shared_get(&stack->base)) &&
+           is_in_storage(tcache, size_class, shared_get(&stack->full));
+}
+
+/* How many caches hold the block at this moment. */
+static uint32_t count_holders(const sharena_t *heap, const void *block) {
+    uint32_t holders = 0;
+    uint32_t high = shared_get(&heap_state(heap)->threads_high);
+    for (uint32_t i = 0; i < high; i++) {
+        struct tcache *tcache = slot_tcache(heap_thread(heap, i));
+        for (uint32_t j = 1; j <= SIZE_CLASSES_CACHED; j++) {
+            struct extent extent;
+            int is_sound = read_extent(tcache, j - 1, &extent);
+            for (const shared_ptr *at = extent.bottom; is_sound && at < extent.top; at++) {
+                holders += shared_get(at) == block;
+            }
+        }
+    }
+    return holders;
+}
+
+static int is_held_twice(struct audit *audit, const void *block) {
+    int tries = RETRIES;
+    while (tries > 0 && count_holders(audit->heap, block) >= 2) {
+        tries = wait_shortly(audit) ? tries - 1 : 0;
+    }
+    return tries == 0;
+}
+
+static void audit_cached(struct audit *audit, uint32_t slot, uint32_t size_class,
+                         const void *block) {
+    size_t bytes = audit_block_bytes(audit->heap, block);
+    if (bytes != sizeclass_bytes(size_class)) {
+        audit_finding(audit,
+                      "thread slot %u: its cache of class %u holds %p, which is no block of it",
+                      slot, size_class, block);
+        return;
+    }
+    if (!audit_mark(audit, block)) {
+        if (is_held_twice(audit, block)) {
+            audit_finding(audit, "thread slot %u: %p is in two caches", slot, block);
+        }
+        return;
+    }
+    audit->report->blocks_cached++;
+    audit->report->bytes_cached += bytes;
+}
+
+static void audit_stack(struct audit *audit, struct thread_slot *slot, uint32_t size_class) {
+    const struct tcache *tcache = slot_tcache(slot);
+    struct extent extent;
+    int is_sound = read_extent(tcache, size_class, &extent);
+    for (int i = 0; i < RETRIES && !is_sound && wait_shortly(audit); i++) {
+        is_sound = read_extent(tcache, size_class, &extent);
+    }
+    if (!is_sound) {
+        audit_finding(audit, "thread slot %u: its stack of class %u is out of its storage",
+                      shared_get(&slot->index), size_class);
+        return;
+    }
+    for (const shared_ptr *at = extent.bottom; at < extent.top; at++) {
+        audit_cached(audit, shared_get(&slot->index), size_class, shared_get(at));
+    }
+}
+
+/* A stack that stands for blocks that are not cached. */
+static void audit_empty_stack(struct audit *audit, struct thread_slot *slot, uint32_t index) {
+    const struct tcache_stack *stack = &slot_tcache(slot)->stacks[index];
+    if (shared_get(&stack->top) != shared_get(&stack->bottom)) {
+        audit_finding(audit, "thread slot %u: its stack %u, which is always empty, is not",
+                      shared_get(&slot->index), index);
+    }
+}
+
+/* ---- slots ---- */
+
+/* Each run and span that is carried has its mark, which its one carrier takes off. */
+static int takes_mark(struct audit *audit, uint32_t page) {
+    const void *begin = page_address(audit->heap, page);
+    return is_user_data(audit->heap, begin) && audit_unmark(audit, begin);
+}
+
+static int carries_run(struct audit *audit, const struct hand *hand) {
+    uint32_t first = shared_get(&hand->first);
+    if (!takes_mark(audit, first)) {
+        return 0;
+    }
+    const struct run *run = heap_run(audit->heap, first);
+    return shared_get(&run->state) == RUN_HAND &&
+           shared_get(&run->size) == shared_get(&hand->count) &&
+           shared_get(&run->arena) == shared_get(&hand->arena);
+}
+
+static int carries_span(struct audit *audit, const struct hand *hand) {
+    uint32_t first = shared_get(&hand->first);
+    if (first >= end_chunk(audit->heap) || !takes_mark(audit, first_page_of_chunk(first))) {
+        return 0;
+    }
+    const struct chunk *chunk = heap_chunk(audit->heap, first);
+    return shared_get(&chunk->state) == CHUNK_HAND &&
+           shared_get(&chunk->size) == shared_get(&hand->count);
+}
+
+/* The huge block that has that page behind its end of backed pages; 0 if there is none. */
+static uint32_t find_tail(const struct audit *audit, uint64_t page, uint64_t *end) {
+    uint32_t chunk = first_chunk(audit->heap);
+    while (chunk < end_chunk(audit->heap)) {
+        const struct chunk *at = heap_chunk(audit->heap, chunk);
+        uint32_t size = shared_get(&at->state) == CHUNK_ARENA ? 1 : shared_get(&at->size);
+        *end = first_page_of_chunk(chunk + size);
+        if (page < *end) {
+            int is_behind = shared_get(&at->state) == CHUNK_HUGE &&
+                            page >= first_page_of_chunk(chunk) + shared_get(&at->backed);
+            return is_behind ? chunk : 0;
+        }
+        chunk += size;
+    }
+    return 0;
+}
+
+/* Whether the pages that the hand has charged, if any, may be punched. */
+static int may_be_punched(const struct audit *audit, const struct hand *hand) {
+    uint64_t charged = shared_get(&hand->charged);
+    uint64_t begin = shared_get(&hand->charged_first);
+    uint64_t first = shared_get(&hand->first);
+    uint64_t count = shared_get(&hand->count);
+    uint64_t end = 0;
+    if (charged == 0) {
+        return 1;
+    }
+    switch (shared_get(&hand->kind)) {
+    case HAND_RUN:
+        return begin >= first && begin + charged <= first + count;
+    case HAND_SPAN:
+        return begin >= first * CHUNK_PAGES && begin + charged <= (first + count) * CHUNK_PAGES;
+    case HAND_TAIL:
+        return find_tail(audit, begin, &end) != 0 && begin + charged <= end;
+    default:
+        return 0;
+    }
+}
+
+static void audit_hand(struct audit *audit, const struct thread_slot *slot) {
+    const struct hand *hand = &slot->hand;
+    uint32_t kind = shared_get(&hand->kind);
+    uint32_t first = shared_get(&hand->first);
+    uint32_t index = shared_get(&slot->index);
+    audit->backed_pages += shared_get(&hand->charged);
+    if (kind == HAND_RUN) {
+        audit->hands++;
+        if (!carries_run(audit, hand)) {
+            audit_finding(audit, "thread slot %u: carries the run at page %u, which is not so",
+                          index, first);
+        }
+        int is_dirty = (shared_get(&hand->flags) & HAND_DIRTY) != 0;
+        int counts = is_dirty && shared_get(&hand->charged) == 0;
+        audit->backed_pages += counts ? shared_get(&hand->count) : 0;
+    } else if (kind == HAND_SPAN) {
+        audit->hands++;
+        if (!carries_span(audit, hand)) {
+            audit_finding(audit, "thread slot %u: carries the chunk %u, which is not so", index,
+                          first);
+        }
+    } else if (kind > HAND_TAIL) {
+        audit_finding(audit, "thread slot %u: a hand of kind %u does not exist", index, kind);
+    }
+    if (!may_be_punched(audit, hand)) {
+        audit_finding(audit, "thread slot %u: its hand has charged %u pages at %u, not its own",
+                      index, shared_get(&hand->charged), shared_get(&hand->charged_first));
+    }
+}
+
+/* A thread that moves its own stack right now has an open journal; then the stack is read later. */
+static void wait_until_still(struct audit *audit, const struct thread_slot *slot,
+                             const struct thread_slot *self) {
+    int tries = RETRIES;
+    while (tries > 0 && slot != self && !journal_is_empty(slot)) {
+        tries = wait_shortly(audit) ? tries - 1 : 0;
+    }
+}
+
+static void audit_slot(struct audit *audit, struct thread_slot *slot,
+                       const struct thread_slot *self, uint32_t *threads_of_arena) {
+    uint32_t index = shared_get(&slot->index);
+    uint32_t arena = shared_get(&slot->arena);
+    uint64_t cached = audit->report->blocks_cached;
+    if (shared_get(&slot->state) == SLOT_RAW) {
+        return;
+    }
+    wait_until_still(audit, slot, self);
+    for (uint32_t i = 0; i < SIZE_CLASSES_CACHED; i++) {
+        audit_stack(audit, slot, i);
+    }
+    audit_empty_stack(audit, slot, 0);
+    audit_empty_stack(audit, slot, TCACHE_UNCACHED);
+    audit_hand(audit, slot);
+    if (arena > audit->arenas) {
+        audit_finding(audit, "thread slot %u: its arena %u does not exist", index, arena - 1);
+    } else if (arena != 0) {
+        threads_of_arena[arena - 1]++;
+    }
+    if (shared_get(&slot->state) == SLOT_FREE &&
+        (cached != audit->report->blocks_cached || shared_get(&slot->hand.kind) != HAND_EMPTY)) {
+        audit_finding(audit, "thread slot %u: free, but owns something", index);
+    }
+}
+
+/* ---- pending steps ---- */
+
+/* Whether a step may look at, and change, what stands there. */
+static int is_variable(const sharena_t *heap, void *const *where) {
+    uint64_t offset = (uintptr_t)where - (uintptr_t)heap_roots(heap)->roots;
+    int is_block_of_root = offset < sizeof(heap_roots(heap)->roots) &&
+                           offset % sizeof(struct root) == offsetof(struct root, block);
+    return (uintptr_t)where % sizeof(*where) == 0 &&
+           (is_user_data(heap, where) || is_block_of_root);
+}
+
+static int is_on_top(const sharena_t *heap, struct thread_slot *slot, const void *block) {
+    struct extent extent;
+    uint32_t stack = shared_get(heap_page_map(heap) + page_of(heap, block)) /
+                     (uint32_t)sizeof(struct tcache_stack);
+    return stack != 0 && stack <= SIZE_CLASSES_CACHED &&
+           read_extent(slot_tcache(slot), stack - 1, &extent) && extent.top != extent.bottom &&
+           shared_get(extent.top - 1) == block;
+}
+
+/* Whether settling the step, which was found sound, would give its block back (publish.c). */
+static int gives_back(const sharena_t *heap, struct thread_slot *slot) {
+    if (shared_get(&slot->state) != SLOT_USED ||
+        shared_get_acquire(&slot->pending.kind) == PENDING_NONE) {
+        return 0;
+    }
+    void *const *where = shared_get(&slot->pending.where);
+    const void *block = shared_get(&slot->pending.block);
+    int holds = where != NULL && __atomic_load_n(where, __ATOMIC_ACQUIRE) == block;
+    return block != NULL && !holds && !is_on_top(heap, slot, block);
+}
+
+/* What is wrong with the step at this moment; NULL: nothing. */
+static const char *pending_fault(const sharena_t *heap, struct thread_slot *slot) {
+    uint32_t kind = shared_get_acquire(&slot->pending.kind);
+    void *const *where = shared_get(&slot->pending.where);
+    const void *block = shared_get(&slot->pending.block);
+    if (kind == PENDING_NONE || shared_get(&slot->state) != SLOT_USED) {
+        return NULL;
+    }
+    if (kind > PENDING_FREE) {
+        return "does not exist";
+    }
+    if (where != NULL && !is_variable(heap, where)) {
+        return "changes no variable of the heap";
+    }
+    if (block != NULL && !audit_is_block(heap, block)) {
+        return "is about no live block";
+    }
+    return gives_back(heap, slot) && count_holders(heap, block) != 0
+               ? "is about a block that is in a cache"
+               : NULL;
+}
+
+/* The first slot, before `end`, whose step would give the same block back; `end` if none. */
+static uint32_t find_rival(const sharena_t *heap, uint32_t end, const void *block) {
+    for (uint32_t i = 0; i < end; i++) {
+        struct thread_slot *slot = heap_thread(heap, i);
+        if (shared_get(&slot->pending.block) == block && gives_back(heap, slot)) {
+            return i;
+        }
+    }
+    return end;
+}
+
+static void audit_pending(struct audit *audit, uint32_t index) {
+    struct thread_slot *slot = heap_thread(audit->heap, index);
+    const char *fault = pending_fault(audit->heap, slot);
+    for (int i = 0; i < RETRIES && fault != NULL && wait_shortly(audit); i++) {
+        fault = pending_fault(audit->heap, slot);
+    }
+    if (fault != NULL) {
+        audit_finding(audit, "thread slot %u: its pending step %u %s: %p", index,
+                      shared_get(&slot->pending.kind), fault, shared_get(&slot->pending.block));
+    }
+}
+
+static int is_contested(struct audit *audit, uint32_t index) {
+    struct thread_slot *slot = heap_thread(audit->heap, index);
+    const void *block = shared_get(&slot->pending.block);
+    return gives_back(audit->heap, slot) && find_rival(audit->heap, index, block) != index;
+}
+
+/* Only after all steps were found sound: it follows their variables. */
+static void audit_rivals(struct audit *audit, uint32_t index) {
+    int tries = RETRIES;
+    while (tries > 0 && is_contested(audit, index)) {
+        tries = wait_shortly(audit) ? tries - 1 : 0;
+    }
+    if (tries == 0) {
+        audit_finding(audit, "thread slot %u: its pending step is about a block of another's",
+                      index);
+    }
+}
+
+/* ---- all ---- */
+
+void audit_slots(struct audit *audit, const struct thread_slot *self) {
+    uint32_t threads_of_arena[ARENAS_MAX] = {0};
+    uint32_t high = shared_get(&heap_state(audit->heap)->threads_high);
+    for (uint32_t i = 0; i < high; i++) {
+        audit_slot(audit, heap_thread(audit->heap, i), self, threads_of_arena);
+    }
+    for (uint32_t i = 0; i < high; i++) {
+        audit_pending(audit, i);
+    }
+    for (uint32_t i = 0; i < high && audit->report->findings == 0; i++) {
+        audit_rivals(audit, i);
+    }
+    for (uint32_t i = 0; i < audit->arenas; i++) {
+        uint32_t threads = shared_get(&heap_arena(audit->heap, i)->threads);
+        if (threads != threads_of_arena[i]) {
+            audit_finding(audit, "arena %u: %u thread slots use it, but it counts %u", i,
+                          threads_of_arena[i], threads);
+        }
+    }
+}
+
+/* ---- roots ---- */
+
+/* Whether the maker of the root, dead or alive, has a step open that decides whose its block is. */
+static int is_being_published(const sharena_t *heap, const struct root *root) {
+    uint32_t high = shared_get(&heap_state(heap)->threads_high);
+    for (uint32_t i = 0; i < high; i++) {
+        const struct thread_slot *slot = heap_thread(heap, i);
+        if (shared_get(&slot->pending.where) == (const void *)&root->block) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+static void audit_root(struct audit *audit, const struct root *root) {
+    uint32_t state = shared_get(&root->state);
+    const void *object = shared_get(&root->object);
+    const void *block = shared_get(&root->block);
+    if (state > ROOT_MAKING) {
+        audit_finding(audit, "root %.40s: state %u does not exist", root->name, state);
+    }
+    if (state == ROOT_SET && !is_user_data(audit->heap, object)) {
+        audit_finding(audit, "root %.40s: names %p, which is not in the heap", root->name, object);
+    }
+    if (state == ROOT_MAKING && block != NULL && !is_being_published(audit->heap, root) &&
+        (!audit_is_block(audit->heap, block) || count_holders(audit->heap, block) != 0)) {
+        audit_finding(audit, "root %.40s: is made of %p, which is no block of its own", root->name,
+                      block);
+    }
+}
+
+void audit_roots(struct audit *audit) {
+    const struct root_table *table = heap_roots(audit->heap);
+    uint32_t high = shared_get(&table->high);
+    if (high > SHARENA_ROOTS_MAX) {
+        audit_finding(audit, "roots: %u entries used of %u", high, SHARENA_ROOTS_MAX);
+        return;
+    }
+    for (uint32_t i = 0; i < high; i++) {
+        audit_root(audit, &table->roots[i]);
+    }
+}
