@@ -8,8 +8,8 @@
 #include "exercise.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -34,14 +34,14 @@ static uint64_t now_ns(void) {
 
 /* How long this thread was ready to run, but others had the processors; 0 where nobody counts. */
 static uint64_t queued_ns(void) {
-    unsigned long long ran = 0;
-    unsigned long long queued = 0;
-    FILE *file = fopen("/proc/thread-self/schedstat", "re");
-    if (file != NULL) {
-        queued = fscanf(file, "%llu %llu", &ran, &queued) == 2 ? queued : 0;
-        (void)fclose(file);
+    char text[80] = ""; /* "ran queued slices" */
+    int fd = open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
+    ssize_t got = fd >= 0 ? read(fd, text, sizeof(text) - 1) : -1;
+    const char *second = got > 0 ? strchr(text, ' ') : NULL;
+    if (fd >= 0) {
+        (void)close(fd);
     }
-    return queued;
+    return second != NULL ? strtoull(second, NULL, 10) : 0;
 }
 
 /* Runs and sleeps, as on a machine of its own. */
@@ -99,8 +99,14 @@ static void start_neighbour(void) {
 static int tell_neighbour(uint32_t flags) {
     int error = 0;
     uint64_t begin = clock_ns();
-    if (write(to_neighbour, &flags, sizeof(flags)) != (ssize_t)sizeof(flags) ||
-        read(from_neighbour, &error, sizeof(error)) != (ssize_t)sizeof(error)) {
+    ssize_t got;
+    if (write(to_neighbour, &flags, sizeof(flags)) != (ssize_t)sizeof(flags)) {
+        fuzz_fail("the other process died before it was told what to do");
+    }
+    do { /* libFuzzer's alarm interrupts it */
+        got = read(from_neighbour, &error, sizeof(error));
+    } while (got < 0 && errno == EINTR);
+    if (got != (ssize_t)sizeof(error)) {
         fuzz_fail("the other process died while it opened or closed the heap");
     }
     excused_ns += clock_ns() - begin;

@@ -12,7 +12,8 @@ int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t max_size);
 
-/* libFuzzer's; the mutator that calls it is not called here. */
+/* libFuzzer's; the mutator that calls it is not called here.
+ * NOLINTNEXTLINE(readability-non-const-parameter) */
 size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t max_size) {
     (void)data;
     (void)max_size;
