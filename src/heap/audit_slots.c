@@ -39,7 +39,8 @@ static int wait_shortly(struct audit *audit) {
     if (audit->waits_end_ns == 0) {
         audit->waits_end_ns = now + PATIENCE_NS;
     }
-    return now < audit->waits_end_ns && nanosleep(&pause, NULL) == 0;
+    (void)nanosleep(&pause, NULL); /* a signal makes it shorter: no reason to stop looking */
+    return now < audit->waits_end_ns;
 }
 
 /* What a thread slot says that one of its stacks holds, as of one moment. */

@@ -395,6 +395,10 @@ static void test_huge(void **state) {
     assert_finds(CHANGE(&chunk->size_class, 0xffff), "huge block of class 65535");
     assert_finds(CHANGE(&chunk->backed, HUGE_BYTES / PAGE_BYTES - 1), "1279 backed");
     assert_finds(CHANGE(&chunk->backed, 0), "0 backed");
+    struct chunk *last = chunk_at(scene.huge + shared_get(&chunk->size) - 1);
+    assert_finds(CHANGE(&last->state, CHUNK_FREE_DIRTY), "does not lead back");
+    assert_finds(CHANGE(&last->first, 0), "does not lead back");
+    assert_finds(CHANGE(&chunk_at(scene.huge + 1)->state, CHUNK_ARENA), "an arena's, in the span");
     assert_finds(CHANGE(entry_at(page), 0), "page map 0 is not that of its huge block");
     assert_finds(CHANGE(entry_at(page), 32), "page map 32 is not that");
     assert_finds(CHANGE(entry_at(page + 1), 32), "no block begins there");

@@ -89,6 +89,25 @@ static void test_hand_with_a_span(void **state) {
     pool_give(heap, self);
 }
 
+/* Two slots say that they carry one run, and another run has nobody. */
+static void test_two_hands_with_one_run(void **state) {
+    (void)state;
+    struct thread_slot *other = slot_take(fixture_attachment());
+    uint32_t arena = shared_get(&self->arena) - 1;
+    assert_non_null(other);
+    assert_int_equal(arena_take(heap, self, arena, 3, 1), 0);
+    const struct hand first = self->hand;
+    hand_empty(self);
+    assert_int_equal(arena_take(heap, self, arena, 3, 1), 0);
+    hand_fill(other, &first);
+    assert_clean();
+    assert_finds(&other->hand.first, shared_get(&self->hand.first), "carries the run");
+    arena_give(heap, other);
+    arena_give(heap, self);
+    slot_give_back(other);
+    __atomic_fetch_sub(&fixture_attachment()->threads, 1, __ATOMIC_RELAXED);
+}
+
 /* Pages behind the end of a huge block, and no others. */
 static void test_hand_with_a_tail(void **state) {
     (void)state;
@@ -229,6 +248,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         with_self(test_hand_with_a_run),
         with_self(test_hand_with_a_span),
+        with_self(test_two_hands_with_one_run),
         with_self(test_hand_with_a_tail),
         with_self(test_pending),
         with_self(test_pending_and_cached),
