@@ -18,6 +18,7 @@
 #include "heap/audit.h"
 #include "heap/publish.h"
 #include "heap/tcache.h"
+#include "ipc/cancel.h"
 #include "ipc/journal.h"
 
 #define RETRIES 20
@@ -39,7 +40,9 @@ static int wait_shortly(struct audit *audit) {
     if (audit->waits_end_ns == 0) {
         audit->waits_end_ns = now + PATIENCE_NS;
     }
-    (void)nanosleep(&pause, NULL); /* a signal makes it shorter: no reason to stop looking */
+    int cancel_state = cancel_forbid(); /* all locks are held */
+    (void)nanosleep(&pause, NULL);      /* a signal makes it shorter: no reason to stop looking */
+    cancel_restore(cancel_state);
     return now < audit->waits_end_ns;
 }
 

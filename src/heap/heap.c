@@ -296,7 +296,7 @@ SHARENA_API int sharena_close(sharena_t *heap) {
             thread_forget_heap(heap);
         }
         thread_visit_others(heap, flush_other);
-        if (__atomic_load_n(&attachment->threads, __ATOMIC_RELAXED) != 0) {
+        if (slot_count_held_by_us(attachment) != 0) {
             (void)reap_dead(attachment); /* threads that ended without their destructors */
         }
         detach_if_unused(attachment);

@@ -5,10 +5,9 @@
 #include "stage.h"
 #include "trace.h"
 
-enum {               /* scenario.flags */
-       ALONE = 1u,   /* the victim is the only process that is attached when it dies */
-       NO_HEAP = 2u, /* no process is attached before */
-       RECOVERS = 4u /* prepare leaves a dead process: the operation is a recovery */
+enum {              /* scenario.flags */
+       ALONE = 1u,  /* the victim is the only process that is attached when it dies */
+       NO_HEAP = 2u /* no process is attached before */
 };
 
 struct scenario {

@@ -56,6 +56,14 @@ static void prepare_dead(struct stage *stage) {
     NEED(waitpid(pid, &status, 0) == pid && WIFSIGNALED(status));
 }
 
+/* The victim's next slow path looks for the dead. */
+static void warm_tick(struct stage *stage) {
+    warm_slot(stage);
+    struct attachment *attachment = registry_find(stage->heap);
+    NEED(attachment != NULL);
+    attachment->conf.reap_interval_ms = 0;
+}
+
 /* Free memory everywhere, for a purge. */
 static void prepare_dirty(struct stage *stage) {
     void *block = sharena_malloc(stage->heap, 6 << 20);
@@ -69,6 +77,10 @@ static void prepare_dirty(struct stage *stage) {
 
 static void act_purge(struct stage *stage) {
     (void)sharena_purge(stage->heap);
+}
+
+static void act_malloc(struct stage *stage) {
+    stage->block[0] = sharena_malloc(stage->heap, stage->bytes);
 }
 
 static void act_reap(struct stage *stage) {
@@ -86,8 +98,9 @@ static void act_close(struct stage *stage) {
 
 static void act_open(struct stage *stage) {
     sharena_t *heap = NULL;
-    const struct sharena_options options = {
-        .flags = SHARENA_CREATE, .capacity_bytes = 256u << 20, .conf = "narenas:2"};
+    const struct sharena_options options = {.flags = SHARENA_CREATE,
+                                            .capacity_bytes = 256u << 20,
+                                            .conf = "narenas:2,reap_interval_ms:-1"};
     (void)!sharena_open(stage->path, &options, &heap);
 }
 
@@ -140,10 +153,11 @@ static void prepare_closed(struct stage *stage) {
 const struct scenario scenarios_life[] = {
     {"purge", prepare_dirty, warm_cache, .act = act_purge},
     {"check", prepare_some, warm_slot, .act = act_check},
-    {"reap", prepare_dead, warm_slot, act_reap, .flags = RECOVERS},
+    {"reap", prepare_dead, warm_slot, .act = act_reap},
+    {"tick", prepare_dead, warm_tick, act_malloc, ONE_OF(320)},
     {"open_warm", prepare_some, warm_leave, .act = act_open},
-    {"open_reaps", prepare_dead, warm_leave, act_open, .flags = RECOVERS},
-    {"open_cold", prepare_dead, warm_leave, act_open, .flags = RECOVERS | ALONE},
+    {"open_reaps", prepare_dead, warm_leave, .act = act_open},
+    {"open_cold", prepare_dead, warm_leave, act_open, .flags = ALONE},
     {"open_clean", prepare_some, warm_leave, act_open, .flags = ALONE},
     {"create", .act = act_open, .flags = NO_HEAP},
     {"unlink", prepare_closed, .act = act_unlink, .flags = NO_HEAP},

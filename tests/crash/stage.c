@@ -59,13 +59,17 @@ struct stage *stage_make(const char *name) {
 }
 
 void stage_free(struct stage *stage) {
+    if (stage->newcomer > 0) {
+        (void)kill(stage->newcomer, SIGKILL);
+        (void)waitpid(stage->newcomer, NULL, 0);
+    }
     (void)unlink(stage->path);
     (void)munmap(stage, sizeof(*stage));
 }
 
 static int open_with(struct stage *stage, uint32_t flags, sharena_t **heap) {
     const struct sharena_options options = {
-        .flags = flags, .capacity_bytes = CAPACITY_BYTES, .conf = "narenas:2"};
+        .flags = flags, .capacity_bytes = CAPACITY_BYTES, .conf = "narenas:2,reap_interval_ms:-1"};
     int error = sharena_open(stage->path, &options, heap);
     if (error != 0) {
         (void)fprintf(stderr, "stage: open: %s\n", sharena_errormsg());
@@ -288,13 +292,18 @@ static int be_newcomer_once(struct stage *stage) {
     return 0;
 }
 
-pid_t stage_start_newcomer(struct stage *stage) {
+int stage_start_newcomer(struct stage *stage) {
+    pid_t parent = getpid();
     (void)fflush(NULL);
     pid_t pid = fork();
     if (pid != 0) {
-        return pid;
+        stage->newcomer = pid;
+        return pid > 0 ? 0 : -1;
     }
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent) {
+        _exit(1);
+    }
     for (int done = 0;; done++) {
         while (atomic_load(&stage->command) == done) {
             (void)syscall(SYS_futex, &stage->command, FUTEX_WAIT, done, NULL, NULL, 0);

@@ -36,6 +36,7 @@ struct stage {
     void **cell; /* in the heap, an object of its own: what malloc_to and free_from change */
     atomic_int waiter_is_in;    /* the waiter has the lock */
     atomic_ullong waiter_in_ns; /* ... since then (CLOCK_MONOTONIC) */
+    pid_t newcomer;             /* 0: not started */
     atomic_int command;         /* to the newcomer: how many times it was called */
     atomic_int answer;          /* of the newcomer */
     atomic_int result;
@@ -53,6 +54,7 @@ uint64_t stage_now_ns(void);
 
 /* Memory that is shared with children, outside of heaps. */
 struct stage *stage_make(const char *name);
+/* Removes the heap and the newcomer too. */
 void stage_free(struct stage *stage);
 
 /* Makes the stage's heap: a small one with two arenas. */
@@ -84,7 +86,7 @@ int stage_go_on(struct stage *stage, sharena_t *heap);
 
 /* A process that attaches for the first time, goes on, and closes. It is forked once, before any heap
  * is attached, and called any number of times. */
-pid_t stage_start_newcomer(struct stage *stage);
+int stage_start_newcomer(struct stage *stage);
 int stage_call_newcomer(struct stage *stage);
 
 /* Frees everything that is known, and demands that nothing else is missing than what is allowed:

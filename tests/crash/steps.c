@@ -1,6 +1,7 @@
 /* steps.c -- kills a process at every instruction of every operation, from outside.
  *
  *     crash_steps                                everything: every instruction of every scenario
+ *     crash_steps --most 5000                    of longer operations, evenly spread, that many
  *     crash_steps --seconds 60 [--seed N]        as much as fits, at random
  *     crash_steps --scenario malloc_miss         all of one
  *     crash_steps --scenario reap --at 1200 --order newcomer [--then open:300 --then lock:7]
@@ -55,6 +56,7 @@ struct settings {
     unsigned jobs;
     unsigned passes;     /* times every instruction is killed, with another order each time */
     unsigned recoveries; /* recovery points per scenario */
+    size_t most;         /* instructions of a scenario, per pass; 0: all */
     struct point single; /* --at */
     int is_single;
 };
@@ -124,17 +126,25 @@ static void record_scenario(struct stage *stage, struct job *job, struct recordi
     job->tally[job->scenario].instructions = recording->count;
 }
 
-/* Every job-th instruction, `passes` times. */
+/* How far apart the instructions are that are looked at in one pass. */
+static size_t stride_of(size_t count) {
+    return settings.most == 0 || count <= settings.most
+               ? 1
+               : (count + settings.most - 1) / settings.most;
+}
+
+/* Every job-th of them, `passes` times. */
 static void run_all(struct stage *stage, struct job *job, const struct recording *recording) {
-    size_t count = recording->count * settings.passes;
+    size_t stride = stride_of(recording->count);
+    size_t per_pass = recording->count / stride;
     unsigned number = (unsigned)(job - jobs);
-    for (; job->next < count; job->next++) {
+    for (; job->next < per_pass * settings.passes; job->next++) {
         if (job->next % settings.jobs == number) {
+            size_t pass = job->next / per_pass;
             struct point point = {
                 .scenario = all[job->scenario],
-                .at = job->next % recording->count,
-                .order = (enum order)((job->next / settings.jobs + job->next / recording->count) %
-                                      ORDERS)};
+                .at = job->next % per_pass * stride + (settings.seed + pass) % stride,
+                .order = (enum order)((job->next / settings.jobs + pass) % ORDERS)};
             require_point(stage, job, &point, recording, NULL);
         }
     }
@@ -173,7 +183,7 @@ static _Noreturn void be_job(struct job *job, uint64_t end_ns) {
     stay_on_processor((unsigned)(job - jobs));
     (void)snprintf(name, sizeof(name), "steps-%u", (unsigned)(job - jobs));
     struct stage *stage = stage_make(name);
-    if (stage == NULL || stage_start_newcomer(stage) < 0) {
+    if (stage == NULL || stage_start_newcomer(stage) != 0) {
         _exit(1);
     }
     stage->longest_wait_ns = job->longest_wait_ns;
@@ -303,7 +313,7 @@ static int run_single(void) {
     partial.links = 0;
     partial.record_limit = SIZE_MAX;
     stay_on_processor(0);
-    if (stage == NULL || stage_start_newcomer(stage) < 0 ||
+    if (stage == NULL || stage_start_newcomer(stage) != 0 ||
         point_run(stage, &partial, &tally, NULL, &recording) != 0) {
         return 1;
     }
@@ -328,6 +338,7 @@ static int run_single(void) {
 static _Noreturn void usage(int status) {
     (void)fprintf(status == 0 ? stdout : stderr,
                   "usage: crash_steps [--scenario NAME] [--jobs N] [--passes N] [--recoveries N]\n"
+                  "                   [--most N]\n"
                   "                   [--seconds S] [--seed N] [--list]\n"
                   "       crash_steps --scenario NAME --at N [--order survivor|newcomer|waiter]\n"
                   "                   [--then lock|reap|open:N]...\n");
@@ -377,6 +388,9 @@ static void parse_option(int option) {
     case 'p':
         settings.passes = (unsigned)strtoul(optarg, NULL, 10);
         break;
+    case 'm':
+        settings.most = strtoull(optarg, NULL, 10);
+        break;
     case 'r':
         settings.recoveries = (unsigned)strtoul(optarg, NULL, 10);
         break;
@@ -413,6 +427,7 @@ int main(int argc, char **argv) {
                                             {"jobs", required_argument, NULL, 'j'},
                                             {"passes", required_argument, NULL, 'p'},
                                             {"recoveries", required_argument, NULL, 'r'},
+                                            {"most", required_argument, NULL, 'm'},
                                             {"seconds", required_argument, NULL, 'n'},
                                             {"seed", required_argument, NULL, 'e'},
                                             {"list", no_argument, NULL, 'l'},

@@ -270,7 +270,7 @@ static void test_tick_leaves_the_stopped_alone(void **state) {
     assert_int_equal(counts_of(heap).threads, before.threads + THREADS);
 }
 
-/* ---- on attach ---- */
+/* ---- at the first use after an open ---- */
 
 /* Begins before the heap is there, so that it can attach later. */
 static int be_opener(void *arg) {
@@ -280,6 +280,9 @@ static int be_opener(void *arg) {
         crowd_sleep_us(200);
     }
     REQUIRE(sharena_open(path, options, &own) == 0);
+    if (options->flags != SHARENA_READONLY) {
+        sharena_free(own, sharena_malloc(own, 64)); /* the first use */
+    }
     signals->seen = counts_of(own);
     return 0;
 }
@@ -295,6 +298,7 @@ static void test_attach(void **state) {
     assert_int_equal(kill(opener, SIGSTOP), 0);
     heap = clean_open(path);
     look_every(CONF_MS_NEVER);
+    sharena_free(heap, sharena_malloc(heap, 64));
     struct counts before = counts_of(heap);
     uint64_t bytes = kill_victims();
     atomic_store(&signals->may_open, 1);

@@ -105,7 +105,6 @@ static void test_two_hands_with_one_run(void **state) {
     arena_give(heap, other);
     arena_give(heap, self);
     slot_give_back(other);
-    __atomic_fetch_sub(&fixture_attachment()->threads, 1, __ATOMIC_RELAXED);
 }
 
 /* Pages behind the end of a huge block, and no others. */
@@ -240,7 +239,6 @@ static void test_all_stacks_wild(void **state) {
     for (int i = 0; i < WILD_SLOTS; i++) {
         memset(slot_tcache(slots[i])->stacks, 0, sizeof(struct tcache_stack) * TCACHE_STACKS);
         slot_give_back(slots[i]);
-        __atomic_fetch_sub(&fixture_attachment()->threads, 1, __ATOMIC_RELAXED);
     }
 }
 

@@ -19,7 +19,6 @@ static int open_heap(void **state) {
     struct thread_slot *other = slot_take(fixture_attachment());
     assert_non_null(other);
     slot_give_back(other);
-    __atomic_fetch_sub(&fixture_attachment()->threads, 1, __ATOMIC_RELAXED);
     slot = heap_thread(heap, 1);
     assert_ptr_equal(other, slot);
     return error;
@@ -195,7 +194,6 @@ static void test_new_slot_is_clear(void **state) {
     assert_int_equal(shared_get(&taken->hand.charged), 0);
     assert_int_equal(shared_get(&slot_tcache(taken)->stacks[5].top), 0);
     slot_give_back(taken);
-    __atomic_fetch_sub(&fixture_attachment()->threads, 1, __ATOMIC_RELAXED);
     shared_store(&slot->state, SLOT_FREE);
     assert_int_equal(verify_unused_slots(heap, "title"), 0);
 }
