@@ -1,5 +1,5 @@
 /* test_copy.c -- a file that is copied while its heap is in use: a heap of its own if all writers stood
- * still meanwhile.
+ * still meanwhile, and in any case nothing that could crash who opens it.
  */
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -178,6 +178,43 @@ static void test_copied_after_all_were_killed(void **state) {
     clean_end(heap, path, 0);
 }
 
+/* ---- torn copies: pages of different moments ---- */
+
+enum { IS_CLEAN = 10, IS_FOUND_DAMAGED, IS_REFUSED };
+
+static int look_at_torn(void *arg) {
+    sharena_t *heap = NULL;
+    (void)arg;
+    (void)alarm(10);
+    int error = sharena_open(copy, &recover, &heap);
+    if (error != 0) {
+        return IS_REFUSED;
+    }
+    return sharena_check(heap, NULL) == 0 ? IS_CLEAN : IS_FOUND_DAMAGED;
+}
+
+static void test_copied_while_all_work(void **state) {
+    (void)state;
+    uint64_t random = 17;
+    int outcomes[3] = {0};
+    for (int i = 0; i < COPIES; i++) {
+        let_work(&random);
+        copy_file();
+        int status = child_wait(child_start(look_at_torn, NULL));
+        if (!WIFEXITED(status) || WEXITSTATUS(status) < IS_CLEAN) {
+            fail_msg("copy %d: the open or the check ended by status %#x", i, (unsigned)status);
+        }
+        outcomes[WEXITSTATUS(status) - IS_CLEAN]++;
+        assert_int_equal(unlink(copy), 0);
+    }
+    print_message("%d torn copies: %d clean, %d found damaged, %d refused\n", COPIES, outcomes[0],
+                  outcomes[1], outcomes[2]);
+    kill_workers();
+    sharena_t *heap = clean_open_with(path, &must_exist);
+    assert_whole(heap);
+    clean_end(heap, path, 0);
+}
+
 /* ---- beside the original ---- */
 
 static void test_original_is_in_the_way(void **state) {
@@ -210,6 +247,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         with_workers(test_copied_while_all_stand_still),
         with_workers(test_copied_after_all_were_killed),
+        with_workers(test_copied_while_all_work),
         with_workers(test_original_is_in_the_way),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
