@@ -138,14 +138,27 @@ static int check_once(sharena_t *heap, struct thread_slot *self, struct sharena_
     return 0;
 }
 
-static int check_until_done(sharena_t *heap, struct thread_slot *self,
-                            struct sharena_report *report) {
+/* Within its bounds. What looks wrong may be the open section of a thread that has just died in its
+ * own slot. */
+static int check_walk(sharena_t *heap, struct thread_slot *self, struct sharena_report *report) {
+    int error;
+    do {
+        int is_done = 0;
+        error = 0;
+        memset(report, 0, sizeof(*report));
+        while (error == 0 && !is_done) {
+            error = check_once(heap, self, report, &is_done);
+        }
+    } while (error == 0 && report->findings != 0 && reap_undo(heap_attachment(heap)) != 0);
+    return error;
+}
+
+static int check_all(sharena_t *heap, struct thread_slot *self, struct sharena_report *report) {
     struct audit bounds = {.heap = heap, .report = report};
     audit_bounds(&bounds);
-    int is_done = report->findings != 0;
-    int error = 0;
-    while (error == 0 && !is_done) {
-        error = check_once(heap, self, report, &is_done);
+    int error = report->findings == 0 ? check_walk(heap, self, report) : 0;
+    if (error == 0 && report->findings == 0 && reap_dead(heap_attachment(heap)) != 0) {
+        error = check_walk(heap, self, report); /* what the dead owned is where it belongs */
     }
     return error;
 }
@@ -159,11 +172,7 @@ SHARENA_API int sharena_check(sharena_t *heap, struct sharena_report *given) {
     if (self == NULL) {
         return errno;
     }
-    int error = check_until_done(heap, self, report);
-    if (error == 0 && report->findings == 0 && reap_dead(heap_attachment(heap)) != 0) {
-        memset(report, 0, sizeof(*report)); /* what the dead owned is where it belongs by now */
-        error = check_until_done(heap, self, report);
-    }
+    int error = check_all(heap, self, report);
     if (error == 0 && report->findings != 0) {
         error = error_set(EUCLEAN, "%llu broken rules in the heap %p, the first: %s",
                           (unsigned long long)report->findings, (void *)heap, report->messages[0]);

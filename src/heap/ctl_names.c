@@ -239,7 +239,7 @@ static int is_attached(const struct ctl_query *query, uint32_t index) {
 
 static int read_processes(const struct ctl_query *query, uint64_t *value) {
     *value = 0;
-    for (uint32_t i = 0; i < PROCESSES_MAX; i++) {
+    for (uint32_t i = 0; i < heap_processes_used(query->heap); i++) {
         *value += is_attached(query, i) ? 1 : 0;
     }
     return 0;

@@ -122,6 +122,21 @@ static uint32_t reap_slot(struct attachment *attachment, uint32_t index) {
     return 1;
 }
 
+uint32_t reap_undo(struct attachment *attachment) {
+    sharena_t *heap = attachment->mapping.base;
+    uint32_t high = shared_get(&heap_state(heap)->threads_high);
+    uint32_t undone = 0;
+    for (uint32_t i = 0; i < high; i++) {
+        struct thread_slot *slot = heap_thread(heap, i);
+        if (!journal_is_empty(slot) && shared_get(&slot->journal.lock) == 0 &&
+            slot_seize_dead(attachment, i) != NULL) {
+            undone += (uint32_t)lock_roll_back(heap, slot);
+            slot_let_go(slot);
+        }
+    }
+    return undone;
+}
+
 uint32_t reap_dead(struct attachment *attachment) {
     uint32_t high = shared_get(&heap_state(attachment->mapping.base)->threads_high);
     uint32_t reaped = 0;
@@ -129,7 +144,7 @@ uint32_t reap_dead(struct attachment *attachment) {
     for (uint32_t i = 0; i < high; i++) {
         reaped += reap_slot(attachment, i);
     }
-    for (uint32_t i = 0; i < PROCESSES_MAX; i++) {
+    for (uint32_t i = 0; i < heap_processes_used(attachment->mapping.base); i++) {
         (void)slot_note_dead_process(attachment, i);
     }
     return reaped;

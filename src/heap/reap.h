@@ -13,6 +13,10 @@ void reap_empty(sharena_t *heap, struct thread_slot *slot);
  * all, and the kernel marks 2048 of one thread at most. For slot_dead_hook. */
 void reap_mark_locks(sharena_t *heap, const struct thread_slot *dead);
 
+/* Undoes the open sections that dead threads had in their own slots, which no lock covers; their
+ * number. Follows nothing of what the slots own. No lock may be held. */
+uint32_t reap_undo(struct attachment *attachment);
+
 /* Takes back all slots whose threads are dead; their number. No lock may be held. */
 uint32_t reap_dead(struct attachment *attachment);
 

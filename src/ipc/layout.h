@@ -160,6 +160,7 @@ struct heap_state {
     uint8_t boot_id[16];         /* of the machine's boot when somebody last attached, and of the
                                       file: a copy has another; open lock */
     shared_u32 in_use;           /* 1 from the first attach to the last close; open lock */
+    shared_u32 processes_high;   /* process slots ever used; only grows */
     shared_u32 threads_high;     /* thread slots ever used: those below exist; only grows */
     shared_u64 backed_pages;     /* pages of chunks, and of the tables that describe them, that are
                                   backed: what limit_bytes limits; lock POOL */
@@ -201,6 +202,12 @@ static inline struct heap_state *heap_state(const sharena_t *heap) {
 
 static inline struct process_slot *heap_process(const sharena_t *heap, uint32_t index) {
     return (struct process_slot *)(void *)(heap_bytes(heap) + PROCESSES_OFFSET) + index;
+}
+
+/* How many of the process slots have ever been used: the first ones. */
+static inline uint32_t heap_processes_used(const sharena_t *heap) {
+    uint32_t high = shared_get(&heap_state(heap)->processes_high);
+    return high < PROCESSES_MAX ? high : PROCESSES_MAX;
 }
 
 static inline struct thread_slot *heap_thread(const sharena_t *heap, uint32_t index) {

@@ -45,11 +45,6 @@ int robust_mutex_mark_dead(pthread_mutex_t *mutex, uint32_t tid) {
     return is_marked;
 }
 
-int robust_mutex_is_marked(const pthread_mutex_t *mutex) {
-    uint32_t word = (uint32_t)__atomic_load_n(&mutex->__data.__lock, __ATOMIC_RELAXED);
-    return (word & FUTEX_OWNER_DIED) != 0;
-}
-
 void lock_init(struct shared_lock *lock, enum lock_rank rank) {
     robust_mutex_init(&lock->mutex);
     shared_store(&lock->owner, 0u);

@@ -44,9 +44,6 @@ void robust_mutex_init(pthread_mutex_t *mutex);
  * would have (OWNER_DIED) and wakes one waiter: 1, else 0. */
 int robust_mutex_mark_dead(pthread_mutex_t *mutex, uint32_t tid);
 
-/* Whether its last holder died, and nobody has had it since. */
-int robust_mutex_is_marked(const pthread_mutex_t *mutex);
-
 /* The thread id in the mutex word: 0 when it is free. */
 uint32_t robust_mutex_tid(const pthread_mutex_t *mutex);
 

@@ -51,12 +51,20 @@ static uint32_t note_death(sharena_t *heap, struct process_slot *process, uint64
     return (uint32_t)is_news;
 }
 
+static void use_process_slot(sharena_t *heap, uint32_t index) {
+    struct heap_state *state = heap_state(heap);
+    uint32_t high = shared_get(&state->processes_high);
+    while (high <= index && !shared_replace(&state->processes_high, &high, index + 1)) {
+    }
+}
+
 int slot_register_process(struct attachment *attachment) {
     int error = token_take(&attachment->file, 0, &attachment->token);
     if (error != 0) {
         return error;
     }
     struct process_slot *process = heap_process(attachment->mapping.base, attachment->token.slot);
+    use_process_slot(attachment->mapping.base, attachment->token.slot);
     if (shared_get(&process->state) == SLOT_USED) {
         (void)note_death(attachment->mapping.base, process, shared_get(&process->generation));
     }
@@ -213,7 +221,7 @@ void slot_give_back(struct thread_slot *slot) {
     FAULT_POINT();
 }
 
-/* Without asking the kernel: its token is marked, or its process is known to be dead. */
+/* Without asking the kernel: nobody has its token, or its process is known to be dead. */
 static int slot_looks_dead(const sharena_t *heap, const struct thread_slot *slot) {
     uint32_t index = shared_get(&slot->process);
     uint64_t generation = shared_get(&slot->process_generation);
@@ -221,17 +229,18 @@ static int slot_looks_dead(const sharena_t *heap, const struct thread_slot *slot
         return 0;
     }
     const struct process_slot *process = heap_process(heap, index);
-    return robust_mutex_is_marked(&slot->token) || shared_get(&process->generation) != generation ||
+    return robust_mutex_tid(&slot->token) == 0 || shared_get(&process->generation) != generation ||
            shared_get(&process->died) >= generation;
 }
 
 /* Asks for the tokens of the next few processes that are not known to be dead. */
 static int some_process_died(struct attachment *attachment) {
     uint32_t next = __atomic_load_n(&attachment->next_probe, __ATOMIC_RELAXED);
-    uint32_t end = next + PROCESSES_MAX;
+    uint32_t used = heap_processes_used(attachment->mapping.base);
+    uint32_t end = next + used;
     int is_dead = 0;
     for (uint32_t probes = 0; next != end && probes < PROBES_MAX && !is_dead; next++) {
-        uint32_t index = next % PROCESSES_MAX;
+        uint32_t index = next % used;
         const struct process_slot *process = heap_process(attachment->mapping.base, index);
         if (shared_get(&process->state) == SLOT_USED && index != attachment->token.slot &&
             shared_get(&process->died) < shared_get(&process->generation)) {
@@ -287,7 +296,7 @@ void (*slot_dead_hook)(sharena_t *heap, const struct thread_slot *dead);
 
 /* Whether no other thread of any process is seizing a slot now. */
 static int seizes_alone(const struct attachment *attachment) {
-    for (uint32_t i = 0; i < PROCESSES_MAX; i++) {
+    for (uint32_t i = 0; i < heap_processes_used(attachment->mapping.base); i++) {
         const struct process_slot *process = heap_process(attachment->mapping.base, i);
         uint32_t seizing = __atomic_load_n(&process->seizing.value_, __ATOMIC_SEQ_CST);
         int is_own = i == attachment->token.slot;
@@ -347,6 +356,11 @@ struct thread_slot *slot_seize_dead(struct attachment *attachment, uint32_t inde
     int is_seized = seize(attachment, slot);
     shared_add(&own_process->seizing, -1u);
     return is_seized ? slot : NULL;
+}
+
+void slot_let_go(struct thread_slot *slot) {
+    CHECK(pthread_mutex_unlock(&slot->token) == 0);
+    FAULT_POINT();
 }
 
 int slot_any_used(const sharena_t *heap) {

@@ -40,6 +40,9 @@ extern void (*slot_dead_hook)(sharena_t *heap, const struct thread_slot *dead);
  * it, and of this process; else NULL. */
 struct thread_slot *slot_seize_dead(struct attachment *attachment, uint32_t index);
 
+/* Gives up a slot that was seized, and not emptied: the next reaper finds it. */
+void slot_let_go(struct thread_slot *slot);
+
 /* Whether a look that costs little finds a dead thread or process whose slot nobody has reaped: at
  * all thread slots, without a system call, and at the tokens of a few processes, others in turn. */
 int slot_any_dead(struct attachment *attachment);

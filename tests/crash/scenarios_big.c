@@ -134,5 +134,5 @@ const struct scenario scenarios_big[] = {
      .to_bytes = 3 * MB, MISSING(2, 64 * KB + 3 * MB)},
     {"resize_huge_up", prepare_huge_free, warm_one, act_resize, .bytes = 3 * MB, .to_bytes = 6 * MB,
      MISSING(1, 6 * MB)},
-    {NULL},
+    {.name = NULL},
 };

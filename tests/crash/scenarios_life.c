@@ -167,5 +167,5 @@ const struct scenario scenarios_life[] = {
     {"fork", prepare_some, warm_slot, act_fork, .missing = {1, 64}, .follow = TRACE_CHILD},
     {"bare_fork", prepare_some, warm_slot, act_bare_fork, .missing = {1, 64},
      .follow = TRACE_CHILD},
-    {NULL},
+    {.name = NULL},
 };

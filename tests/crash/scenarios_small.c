@@ -188,5 +188,5 @@ const struct scenario scenarios_small[] = {
      .missing = {2, 64 + 224}},
     {"realloc_small_down", .warm = warm_one, .act = act_realloc, .bytes = 200, .to_bytes = 64,
      .missing = {2, 64 + 224}},
-    {NULL},
+    {.name = NULL},
 };

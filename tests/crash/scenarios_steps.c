@@ -139,5 +139,5 @@ const struct scenario scenarios_steps[] = {
     {"root_set_again", prepare_root, warm_slot, act_root_set, settle_root, .bytes = 64},
     {"root_set_remove", prepare_root, warm_slot, act_root_remove, settle_root, .bytes = 64},
     {"root_create_new", prepare_objects, warm_slot, act_root_create, settle_created, .bytes = 200},
-    {NULL},
+    {.name = NULL},
 };

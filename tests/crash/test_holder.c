@@ -280,8 +280,9 @@ static void test_heap_is_left_out_of_cores(void **state) {
     FILE *maps = fopen("/proc/self/smaps", "re");
     assert_non_null(maps);
     while (fgets(line, sizeof(line), maps) != NULL) {
-        unsigned long long begin;
-        if (sscanf(line, "%llx-", &begin) == 1 && strchr(line, '-') != NULL) {
+        char *end;
+        unsigned long long begin = strtoull(line, &end, 16);
+        if (*end == '-') { /* the first line of a mapping: its addresses */
             is_ours = begin == (uintptr_t)heap;
         }
         found |= is_ours && strncmp(line, "VmFlags:", 8) == 0 && strstr(line, " dd") != NULL;

@@ -454,6 +454,29 @@ static void *churn(void *arg) {
     return NULL;
 }
 
+/* A process that dies while it moves its own stack: no lock tells of it. */
+static int die_moving(void *arg) {
+    struct thread_slot *own = heap_enter(heap);
+    REQUIRE(own != NULL);
+    (void)arg;
+    sharena_free(heap, sharena_malloc(heap, SIZE));
+    struct tcache_stack *moved = &slot_tcache(own)->stacks[sizeclass_of(SIZE) + 1];
+    REQUIRE(stack_count(moved) > 1);
+    journal_set(own, &moved->bottom, shared_get(&moved->top));
+    journal_set(own, &moved->top, shared_get(&moved->bottom) - 8);
+    (void)raise(SIGKILL);
+    return 1;
+}
+
+static void test_died_moving_its_stack(void **state) {
+    (void)state;
+    struct sharena_report report;
+    (void)sharena_reap(heap);
+    assert_true(WIFSIGNALED(child_wait(child_start(die_moving, NULL))));
+    assert_int_equal(sharena_check(heap, &report), 0); /* undoes, looks again, and then reaps */
+    assert_int_equal(sharena_reap(heap), 0);
+}
+
 static void test_while_a_stack_moves(void **state) {
     (void)state;
     static struct market market;
@@ -635,6 +658,7 @@ int main(void) {
         with(test_figures),
         with(test_while_others_work),
         with(test_while_a_stack_moves),
+        with(test_died_moving_its_stack),
         with(test_at_once),
         with(test_killed_in_a_check),
         cmocka_unit_test_teardown(test_killed_with_many_locks, remove_path),

@@ -246,6 +246,7 @@ static long ms_since(const struct timespec *start) {
 
 static int is_busy; /* as a machine where each sleep lasts long */
 
+/* NOLINTNEXTLINE(readability-inconsistent-declaration-parameter-name): libc's are reserved names */
 int nanosleep(const struct timespec *pause, struct timespec *rest) {
     const struct timespec longer = {0, 20000000};
     return clock_nanosleep(CLOCK_MONOTONIC, 0, is_busy ? &longer : pause, rest) == 0 ? 0 : -1;
