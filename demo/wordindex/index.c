@@ -121,10 +121,9 @@ uint64_t index_release_claims(struct index *index, uint32_t worker) {
 static uint64_t posting_digest(const struct word *word, const struct posting *posting) {
     uint64_t fields[] = {word->hash, posting->file, posting->count};
     uint64_t hash = WORD_HASH_START;
-    const unsigned char *bytes = (const unsigned char *)fields;
 
-    for (size_t i = 0; i < sizeof fields; i++) {
-        hash = word_hash_add(hash, bytes[i]);
+    for (size_t i = 0; i < 3 * sizeof fields[0]; i++) {
+        hash = word_hash_add(hash, (unsigned char)(fields[i / 8] >> i % 8 * 8));
     }
     return word_hash_finish(hash);
 }

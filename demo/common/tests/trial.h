@@ -11,8 +11,8 @@
 #include <sys/types.h>
 
 /* Ends the process with a message unless the condition holds. */
-#define REQUIRE(condition) trial_require(condition, #condition, __FILE__, __LINE__)
-void trial_require(bool holds, const char *condition, const char *file, int line);
+#define REQUIRE(condition) ((condition) ? (void)0 : trial_failed(#condition, __FILE__, __LINE__))
+_Noreturn void trial_failed(const char *condition, const char *file, int line);
 
 /* Any number; below `limit`. Another series in each run: kills come at other instants anyway. */
 uint64_t trial_random(void);
