@@ -232,6 +232,13 @@ static int is_named(sharena_t *heap, struct thread_slot *self, const struct root
     return same;
 }
 
+/* Whether the calling thread is making that root. The lock of a dead maker may name the slot that is
+ * the caller's by now, so the mutex must say so as well. */
+static int is_maker(const struct thread_slot *self, const struct root *root) {
+    return lock_is_held(self, &root->lock) &&
+           robust_mutex_tid(&root->lock.mutex) == robust_mutex_tid(&self->token);
+}
+
 SHARENA_API void *sharena_root_create(sharena_t *heap, const char *name, size_t size,
                                       int (*init)(void *ptr, void *arg), void *arg) {
     const struct maker maker = {size, init, arg};
@@ -246,7 +253,7 @@ SHARENA_API void *sharena_root_create(sharena_t *heap, const char *name, size_t 
         if (root == NULL) {
             return NULL;
         }
-        if (lock_is_held(self, &root->lock)) {
+        if (is_maker(self, root)) {
             return error_null(EDEADLK, "the root %s is created by its own init function", name);
         }
         lock_acquire(heap, self, &root->lock);

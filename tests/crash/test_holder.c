@@ -204,8 +204,12 @@ static int dump_by_fault(void) {
     return *(volatile char *)nowhere;
 }
 
-/* Whether a core goes to a plain file in the current folder. */
+/* Whether a core goes to a plain file in the current folder. The address sanitizer makes none: its
+ * shadow is too big. */
 static int core_goes_to_a_file(void) {
+#ifdef __SANITIZE_ADDRESS__
+    return 0;
+#endif
     char pattern[2] = "";
     int fd = open("/proc/sys/kernel/core_pattern", O_RDONLY | O_CLOEXEC);
     ssize_t got = fd >= 0 ? read(fd, pattern, 1) : 0;
@@ -243,7 +247,8 @@ static int dump(void *arg) {
 static void test_core_dump(void **state) {
     (void)state;
     if (!core_goes_to_a_file() || geteuid() != 0) {
-        print_message("skipped: cores go to a program here, or only root may raise their limit\n");
+        print_message(
+            "skipped: no core goes to a plain file here, or only root may raise their limit\n");
         skip();
     }
     size_t bytes = 128 * MIB;
