@@ -19,6 +19,15 @@ static int with_root(struct stage *stage) {
     return error == 0 ? sharena_root_set(stage->heap, "name", stage->note->known[0].block) : error;
 }
 
+/* The table's entry has had another name and object. */
+static int with_removed_root(struct stage *stage) {
+    int error = with_objects(stage);
+    if (error == 0) {
+        error = sharena_root_set(stage->heap, "earlier", stage->note->known[0].block);
+    }
+    return error == 0 ? sharena_root_set(stage->heap, "earlier", NULL) : error;
+}
+
 static int act_root_set(struct stage *stage) {
     return sharena_root_set(stage->heap, "name", stage->note->known[1].block);
 }
@@ -207,6 +216,8 @@ static int act_open_and_use(struct stage *stage) {
 
 const struct scenario life_scenarios[] = {
     {"root_new", 0, 0, ON_ALL, 0, 0, with_objects, NULL, act_root_set, NULL, judge_root_new},
+    {"root_reused", 0, 0, ON_ALL, 0, 0, with_removed_root, NULL, act_root_set, NULL,
+     judge_root_new},
     {"root_replace", 0, 0, ON_ALL, 0, 0, with_root, NULL, act_root_set, NULL, judge_root_replaced},
     {"root_remove", 0, 0, ON_ALL, 0, 0, with_root, NULL, act_root_remove, NULL, judge_root_removed},
     {"root_create", 0, 0, ON_ALL, 0, 0, with_objects, NULL, act_root_create, make_again, NULL},
