@@ -37,7 +37,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 EXPLAINED = Path(__file__).with_suffix(".md")
 KINDS = "JSCL"
 CC = os.environ.get("CC", "cc")
-PATIENCE_S = 60  # beyond the time that a check was given: it hangs
+PATIENCE_S = 30  # beyond the time that a check was given: it hangs
 
 # ---- what a program is made of; cmake/crash.cmake says the same ---------------------------------
 
@@ -72,7 +72,7 @@ SCENARIOS = {
     "publish": ["malloc_to_hit", "free_from", "free_from_full", "malloc_to_miss", "realloc_up"],
     "alloc": ["malloc_to_hit", "free_from", "malloc_batch", "free_batch"],
     "api": ["free_hit", "malloc_hit", "free_full"],
-    "roots": ["root_new", "root_replace", "root_remove", "root_create", "root_create_fails"],
+    "roots": ["root_new", "root_reused", "root_replace", "root_remove", "root_create", "root_create_fails"],
     "reap": ["reap", "thread_exit", "close"],
     "check": ["check"],
     "attach": ["create", "open_cold", "open_clean", "open_warm", "close"],
@@ -367,22 +367,26 @@ def fails(command, seconds):
         return f"{status}: {lines[0].strip()[:110] if lines else ''}"
 
 
-def checks_of(mutant, program_of, seconds):
+def checks_of(mutant, program_of, options):
     """(name, command, seconds) of each check, the likeliest first."""
-    points = [program_of("points"), "--jobs", "2", "--max-failures", "1", "--seed", "1"]
-    for scenario in SCENARIOS.get(Path(mutant.path).stem, []) if mutant else []:
-        share = max(1, seconds // 4)
-        yield "points", [*points, "--seconds", str(share), "--scenario", scenario], share
-    yield "points", [*points, "--seconds", str(seconds)], seconds
-    yield "steps", [program_of("steps"), "--jobs", "2", "--seconds", str(seconds)], seconds
-    yield "storm", [program_of("storm"), "--seconds", str(seconds), "--rounds", "1"], seconds
+    seconds = options.seconds
+    if "points" in options.checks:
+        points = [program_of("points"), "--jobs", "2", "--max-failures", "1", "--seed", "1"]
+        for scenario in SCENARIOS.get(Path(mutant.path).stem, []) if mutant else []:
+            share = max(1, seconds // 4)
+            yield "points", [*points, "--seconds", str(share), "--scenario", scenario], share
+        yield "points", [*points, "--seconds", str(seconds)], seconds
+    if "steps" in options.checks:
+        yield "steps", [program_of("steps"), "--jobs", "2", "--seconds", str(seconds)], seconds
+    if "storm" in options.checks:
+        yield "storm", [program_of("storm"), "--seconds", str(seconds), "--rounds", "1"], seconds
 
 
 class DoesNotCompile(Exception):
     pass
 
 
-def check(build, mutant, seconds):
+def check(build, mutant, options):
     """(who noticed, how), or (None, "") for a survivor. `mutant` None: the sound library."""
     with tempfile.TemporaryDirectory(dir=build.folder) as name:
         folder = Path(name)
@@ -400,7 +404,7 @@ def check(build, mutant, seconds):
                 raise DoesNotCompile
             return str(programs[name])
 
-        for who, command, limit in checks_of(mutant, program_of, seconds):
+        for who, command, limit in checks_of(mutant, program_of, options):
             how = fails(command, limit)
             if how is not None:
                 return who, how
@@ -454,7 +458,7 @@ def run_all(build, mutants, options):
         if options.end is not None and begin > options.end:
             return
         try:
-            verdict, how = check(build, mutant, options.seconds)
+            verdict, how = check(build, mutant, options)
         except DoesNotCompile:
             verdict, how = "no build", ""
         score.add(mutant, verdict, how, time.monotonic() - begin)
@@ -486,6 +490,7 @@ def parse_options():
     parser.add_argument("--only", metavar="FILE[:LINE]")
     parser.add_argument("--kinds", default=KINDS, help=f"some of {KINDS}")
     parser.add_argument("--seconds", type=int, default=8, help="per check")
+    parser.add_argument("--checks", default=",".join(TESTS), help="some of %(default)s")
     parser.add_argument("--jobs", type=int, default=2, help="mutants at a time")
     parser.add_argument("--sample", type=int, metavar="N", help="only N of them")
     parser.add_argument("--seed", type=int, default=1, help="of the sample")
@@ -506,7 +511,7 @@ def main():
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         build = Build(Path(folder))
         build.prepare(options.jobs)
-        who, how = check(build, None, options.seconds)
+        who, how = check(build, None, options)
         if who:
             sys.exit(f"mutants.py: crash_{who} fails without a mutant: {how}")
         print(f"{len(mutants)} mutants; the sound library passes", flush=True)
