@@ -190,6 +190,13 @@ static int act_thread_life(struct stage *stage) {
     return act_thread(stage, 0);
 }
 
+/* The first that does so makes the arena. */
+static int act_change_arena(struct stage *stage) {
+    uint32_t index = 1;
+    int error = sharena_ctl(stage->heap, "thread.arena", NULL, NULL, &index, sizeof(index));
+    return error == 0 ? 0 : stage_fail(stage, "thread.arena: %s", sharena_errormsg());
+}
+
 /* ---- processes ---- */
 
 static int act_close(struct stage *stage) {
@@ -232,6 +239,7 @@ const struct scenario life_scenarios[] = {
      act_thread_exit, NULL, NULL},
     {"thread_life", 0, CLASS_LAST, ON_ALL, ARMS_ITSELF | EVERY_FOURTH, 8, with_mixture, NULL,
      act_thread_life, NULL, NULL},
+    {"change_arena", 0, 0, ON_ALL, 0, 0, with_objects, NULL, act_change_arena, NULL, NULL},
     {"close", 0, CLASS_LAST, ON_ALL, EVERY_FOURTH, 0, with_mixture, ready_mixed, act_close, NULL,
      NULL},
     {"open_warm", 0, 0, ON_BEFORE | ON_AFTER, VICTIM_OPENS, 0, with_mixture, ready_closed, act_open,
