@@ -42,7 +42,8 @@ PATIENCE_S = 30  # beyond the time that a check was given: it hangs
 # ---- what a program is made of; cmake/crash.cmake says the same ---------------------------------
 
 FLAGS = ["-std=c11", "-O2", "-fPIC", "-fvisibility=hidden", "-D_GNU_SOURCE", "-w"]
-FAULT_POINTS = ["-DSHARENA_FAULT_POINTS"]
+# With its assertions: a section that is left open is noticed at once, not only by another thread.
+FAULT_POINTS = ["-DSHARENA_FAULT_POINTS", "-DSHARENA_DEBUG=1"]
 TESTS = {
     "points": ["points*.c"],
     "steps": ["steps.c", "stage.c", "trace.c", "point.c", "scenarios_*.c"],
@@ -56,14 +57,15 @@ LINK = {
 
 # Scenarios of crash_points that pass through a file often; they come first, to save time.
 SCENARIOS = {
-    "bin": ["malloc_bin", "free_full", "free_direct_last", "malloc_first", "malloc_run_dirty"],
+    "bin": ["malloc_bin", "malloc_direct_bin", "free_full", "free_direct_last", "malloc_batch",
+            "malloc_first"],
     "large": ["malloc_run_clean", "realloc_grow", "realloc_shrink", "free_direct", "malloc_to_miss",
               "realloc_blocked"],
     "huge": ["malloc_chunk_clean", "malloc_chunk_dirty", "realloc_to_huge", "realloc_grow",
              "realloc_shrink", "free_direct"],
     "chunk": ["malloc_chunk_new", "malloc_chunk_dirty", "free_chunk", "malloc_limit", "purge"],
     "arena": ["malloc_chunk_new", "malloc_run_clean", "malloc_run_dirty", "free_chunk", "purge",
-              "malloc_first_ever"],
+              "malloc_first_ever", "change_arena"],
     "run": ["malloc_run_clean", "malloc_run_dirty", "free_direct_last", "free_chunk", "purge"],
     "tree": ["malloc_run_dirty", "malloc_chunk_dirty", "purge", "free_direct_last"],
     "backing": ["malloc_run_clean", "malloc_chunk_clean", "malloc_limit", "purge"],
@@ -251,10 +253,13 @@ def number_twins(mutants):
 
 
 def read_explained():
-    if not EXPLAINED.exists():
-        return {}
-    entry = re.compile(r"^- (.+`)\n((?:  .*\n)+)", re.M)
-    return {name: " ".join(reason.split()) for name, reason in entry.findall(EXPLAINED.read_text())}
+    """{name: reason}; each heading of the file is a reason, and lists its mutants."""
+    reasons = {}
+    if EXPLAINED.exists():
+        for section in re.split(r"^## ", EXPLAINED.read_text(), flags=re.M)[1:]:
+            reason = section.splitlines()[0]
+            reasons |= {name: reason for name in re.findall(r"^- (.+)$", section, re.M)}
+    return reasons
 
 
 # ---- building ------------------------------------------------------------------------------------
@@ -373,7 +378,7 @@ def checks_of(mutant, program_of, options):
     if "points" in options.checks:
         points = [program_of("points"), "--jobs", "2", "--max-failures", "1", "--seed", "1"]
         for scenario in SCENARIOS.get(Path(mutant.path).stem, []) if mutant else []:
-            share = max(1, seconds // 4)
+            share = max(1, seconds // 2)
             yield "points", [*points, "--seconds", str(share), "--scenario", scenario], share
         yield "points", [*points, "--seconds", str(seconds)], seconds
     if "steps" in options.checks:
