@@ -58,7 +58,7 @@ LINK = {
 # Scenarios of crash_points that pass through a file often; they come first, to save time.
 SCENARIOS = {
     "bin": ["malloc_bin", "malloc_direct_bin", "free_full", "free_direct_last", "malloc_batch",
-            "malloc_first"],
+            "malloc_first", "malloc_nonfull", "flush_others"],
     "large": ["malloc_run_clean", "realloc_grow", "realloc_shrink", "free_direct", "malloc_to_miss",
               "realloc_blocked"],
     "huge": ["malloc_chunk_clean", "malloc_chunk_dirty", "realloc_to_huge", "realloc_grow",
@@ -290,17 +290,19 @@ class Build:
     def object(self, folder, library, path):
         return folder / library / (path.replace("/", "_") + ".o")
 
-    def prepare(self, jobs):
+    def prepare(self, jobs, checks):
         tasks = []
-        for library, flags in (("points", FAULT_POINTS), ("plain", [])):
+        for library in {self.library(name) for name in checks}:
+            flags = FAULT_POINTS if library == "points" else []
             (self.folder / library).mkdir()
             tasks += [(ROOT / path, self.object(self.folder, library, path), flags)
                       for path in self.sources]
-        for name, patterns in TESTS.items():
+        for name in checks:
             (self.folder / name).mkdir(exist_ok=True)
             flags = FAULT_POINTS if name == "points" else []
             tasks += [(source, self.folder / name / f"test_{source.name}.o", flags)
-                      for pattern in patterns for source in (ROOT / "tests/crash").glob(pattern)]
+                      for pattern in TESTS[name]
+                      for source in (ROOT / "tests/crash").glob(pattern)]
         with ThreadPoolExecutor(jobs) as pool:
             for is_good, output in pool.map(lambda t: compile_c(*t, ROOT / "src"), tasks):
                 if not is_good:
@@ -478,9 +480,9 @@ def run_all(build, mutants, options):
 
 def choose(mutants, options):
     if options.only:
-        file, _, line = options.only.partition(":")
-        mutants = [m for m in mutants if (m.path.endswith("/" + file) or m.path == file)
-                   and (not line or m.line == int(line))]
+        mutants = [m for m in mutants
+                   if any(f"/{m.path}:{m.line}:".endswith(f"/{only}:") or m.path.endswith(f"/{only}")
+                          for only in options.only)]
     mutants = [m for m in mutants if m.kind in options.kinds]
     if options.sample and options.sample < len(mutants):
         step = len(mutants) / options.sample
@@ -492,15 +494,19 @@ def choose(mutants, options):
 def parse_options():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--list", action="store_true", help="print the mutants, run nothing")
-    parser.add_argument("--only", metavar="FILE[:LINE]")
+    parser.add_argument("--only", metavar="FILE[:LINE]", action="append", help="repeatable")
     parser.add_argument("--kinds", default=KINDS, help=f"some of {KINDS}")
     parser.add_argument("--seconds", type=int, default=8, help="per check")
-    parser.add_argument("--checks", default=",".join(TESTS), help="some of %(default)s")
+    parser.add_argument("--checks", default=",".join(TESTS), help="default: %(default)s")
     parser.add_argument("--jobs", type=int, default=2, help="mutants at a time")
     parser.add_argument("--sample", type=int, metavar="N", help="only N of them")
     parser.add_argument("--seed", type=int, default=1, help="of the sample")
     parser.add_argument("--minutes", type=float, help="start no mutant after that")
-    return parser.parse_args()
+    options = parser.parse_args()
+    options.checks = options.checks.split(",")
+    if not set(options.checks) <= set(TESTS):
+        parser.error(f"--checks: some of {', '.join(TESTS)}")
+    return options
 
 
 def main():
@@ -515,7 +521,7 @@ def main():
     options.end = time.monotonic() + 60 * options.minutes if options.minutes else None
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         build = Build(Path(folder))
-        build.prepare(options.jobs)
+        build.prepare(options.jobs, options.checks)
         who, how = check(build, None, options)
         if who:
             sys.exit(f"mutants.py: crash_{who} fails without a mutant: {how}")

@@ -23,6 +23,8 @@ static int nothing(struct stage *stage) {
     return 0;
 }
 
+#define MEDIUM_FIRST 20u /* a run of it and of those above has few regions */
+
 /* ---- states ---- */
 
 /* A chunk stays with the arena, for a block of another class is in it. */
@@ -49,6 +51,18 @@ static int with_clean_run(struct stage *stage) {
 /* The bin has a run with free regions. */
 static int with_regions(struct stage *stage) {
     return stage_keep(stage, stage->bytes) != NULL ? 0 : -1;
+}
+
+/* The bin has one run, with one free region, which is not its current one. */
+static int with_nonfull_run(struct stage *stage) {
+    void *gap = sharena_mallocx(stage->heap, stage->bytes, SHARENA_TCACHE_NONE);
+    for (uint32_t i = 1; i < sizeclass_run_shape(stage->size_class)->regions; i++) {
+        if (stage_keep(stage, stage->bytes) == NULL) {
+            return -1;
+        }
+    }
+    sharena_dallocx(stage->heap, gap, SHARENA_TCACHE_NONE);
+    return gap != NULL ? 0 : stage_fail(stage, "no gap: %s", sharena_errormsg());
 }
 
 /* The pool has a chunk of which some pages have memory. */
@@ -165,7 +179,7 @@ static int is_full(const struct stage *stage) {
 }
 
 /* Frees blocks until the next free will find the cache full; from the victim's arena or, where it
- * has two, from both. */
+ * has two, from both: few of the other's, early, so that to sort them takes many swaps. */
 static int ready_full(struct stage *stage) {
     static void *blocks[512];
     const int other = SHARENA_ARENA(0);
@@ -177,7 +191,7 @@ static int ready_full(struct stage *stage) {
     uint32_t capacity = (uint32_t)((shared_ptr *)shared_get(&stack->full) -
                                    (shared_ptr *)shared_get(&stack->bottom));
     for (; count < capacity; count++) {
-        int is_other = (stage->scenario->flags & TWO_ARENAS) != 0 && count % 2 != 0;
+        int is_other = (stage->scenario->flags & TWO_ARENAS) != 0 && count % 8 == 1;
         blocks[count] =
             sharena_mallocx(stage->heap, stage->bytes, is_other ? other : SHARENA_TCACHE_NONE);
     }
@@ -458,6 +472,8 @@ const struct scenario alloc_scenarios[] = {
     {"malloc_hit", 0, CACHED_LAST, ON_ALL, CACHE_ALL, 1, NULL, ready_cached, act_malloc, NULL,
      NULL},
     {"malloc_bin", 0, SMALL_LAST, ON_ALL, 0, 1, with_regions, NULL, act_malloc, NULL, NULL},
+    {"malloc_nonfull", MEDIUM_FIRST, SMALL_LAST, ON_ALL, 0, 1, with_nonfull_run, NULL, act_malloc,
+     NULL, NULL},
     {"malloc_run_dirty", 0, LARGE_LAST, ON_ALL, 0, 1, with_dirty_run, NULL, act_malloc, NULL, NULL},
     {"malloc_run_clean", 0, LARGE_LAST, ON_ALL, 0, 1, with_clean_run, NULL, act_malloc, NULL, NULL},
     {"malloc_chunk_clean", 0, CLASS_LAST, ON_ALL, 0, 1, with_clean_chunk, NULL, act_malloc, NULL,
@@ -496,6 +512,8 @@ const struct scenario alloc_scenarios[] = {
     {"free_batch", 0, SMALL_LAST, ON_ALL, EVERY_FOURTH, 0, with_batch, NULL, act_free_batch, NULL,
      NULL},
     {"flush", 0, CACHED_LAST, ON_ALL, CACHE_ALL, 0, NULL, ready_full, act_flush, NULL, NULL},
+    {"flush_others", 0, SMALL_LAST, ON_ALL, TWO_ARENAS | EVERY_FOURTH, 0, NULL, ready_full,
+     act_flush, NULL, NULL},
     {"cache_off_on", 0, SMALL_LAST, ON_ALL, CACHE_ALL | EVERY_FOURTH, 0, NULL, ready_cached,
      act_toggle_cache, NULL, NULL},
     {"gc_step", 0, CACHED_LAST, ON_ALL, CACHE_ALL, 0, with_subject, ready_gc, act_free, NULL, NULL},
