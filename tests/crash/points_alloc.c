@@ -103,6 +103,14 @@ static int with_subject_alone(struct stage *stage) {
     return known != NULL ? 0 : -1;
 }
 
+/* A huge block, and behind it chunks that are free and have memory: they join when it is freed. */
+static int with_subject_and_gap(struct stage *stage) {
+    int error = with_subject_alone(stage);
+    void *gap = sharena_mallocx(stage->heap, stage->bytes, SHARENA_TCACHE_NONE);
+    sharena_dallocx(stage->heap, gap, SHARENA_TCACHE_NONE);
+    return error == 0 && gap == NULL ? stage_fail(stage, "no gap: %s", sharena_errormsg()) : error;
+}
+
 static void *subject(const struct stage *stage) {
     return stage->note->known[0].block;
 }
@@ -508,6 +516,8 @@ const struct scenario alloc_scenarios[] = {
     {"free_direct", 0, CLASS_LAST, ON_ALL, 0, 0, with_subject, NULL, act_free_directly, NULL, NULL},
     {"free_direct_last", 0, CLASS_LAST, ON_ALL, 0, 0, with_subject_alone, NULL, act_free_directly,
      NULL, NULL},
+    {"free_joined", LARGE_LAST + 1, CLASS_LAST, ON_ALL, 0, 0, with_subject_and_gap, NULL,
+     act_free_directly, NULL, NULL},
     {"free_chunk", 36, 37, ON_ALL, 0, 0, with_two_chunks, NULL, act_free_directly, NULL, NULL},
     {"free_batch", 0, SMALL_LAST, ON_ALL, EVERY_FOURTH, 0, with_batch, NULL, act_free_batch, NULL,
      NULL},
