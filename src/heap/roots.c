@@ -232,8 +232,8 @@ static int is_named(sharena_t *heap, struct thread_slot *self, const struct root
     return same;
 }
 
-/* Whether the calling thread is making that root. The lock of a dead maker may name the slot that is
- * the caller's by now, so the mutex must say so as well. */
+/* Whether the calling thread is making that root. The lock of a dead maker may name the slot that
+ * is the caller's by now, so the mutex must say so as well. */
 static int is_maker(const struct thread_slot *self, const struct root *root) {
     return lock_is_held(self, &root->lock) &&
            robust_mutex_tid(&root->lock.mutex) == robust_mutex_tid(&self->token);

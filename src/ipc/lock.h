@@ -47,8 +47,8 @@ int robust_mutex_mark_dead(pthread_mutex_t *mutex, uint32_t tid);
 /* The thread id in the mutex word: 0 when it is free. */
 uint32_t robust_mutex_tid(const pthread_mutex_t *mutex);
 
-/* Whether the lock names that slot: while its thread lives, or whoever acts for it, that is who holds
- * the lock. A lock of the dead goes on naming their slot until it is next acquired. */
+/* Whether the lock names that slot: while its thread lives, or whoever acts for it, that is who
+ * holds the lock. A lock of the dead goes on naming their slot until it is next acquired. */
 static inline int lock_is_held(const struct thread_slot *self, const struct shared_lock *lock) {
     return shared_get(&lock->owner) == shared_get(&self->index) + 1;
 }

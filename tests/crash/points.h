@@ -67,7 +67,6 @@ enum survivor { ATTACHED, ATTACHES, ALL_DEAD, SURVIVORS };
 #define ON_ALL (ON_BEFORE | ON_AFTER | ON_COLD)
 
 /* struct scenario.flags */
-#define FRESH_FILE 1u     /* a new heap for every case */
 #define VICTIM_OPENS 2u   /* the act itself opens the heap */
 #define NO_FILE 4u        /* there is none before the act */
 #define ARMED_FORK 8u     /* the points of the fork handlers count too */

@@ -200,11 +200,24 @@ static void use_roots(sharena_t *heap, void *block) {
                  errno == ENOSPC);
 }
 
+/* Whether a root under way has it: nothing tells such a block from one of the application's. */
+static int is_made_for_a_root(sharena_t *heap, const void *block) {
+    const struct root_table *table = heap_roots(heap);
+    for (uint32_t i = 0; i < shared_get(&table->high); i++) {
+        if (shared_get(&table->roots[i].state) == ROOT_MAKING &&
+            shared_get(&table->roots[i].block) == block) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
 /* What the application had, as far as the heap still says so. */
 static void free_old_blocks(sharena_t *heap) {
     const struct template *template = template_get();
     for (uint32_t i = 0; i < template->count; i += 2) {
-        if (audit_block_bytes(heap, template->blocks[i]) != 0) {
+        if (audit_block_bytes(heap, template->blocks[i]) != 0 &&
+            !is_made_for_a_root(heap, template->blocks[i])) {
             sharena_free(heap, template->blocks[i]);
         }
     }
