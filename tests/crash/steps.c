@@ -12,7 +12,8 @@
  * waits for the lock at the moment of the kill; in turns each is the first to meet what the dead left.
  * Then every byte is accounted for (stage.c).
  *
- * Exit status: 0 if every point was fine, 1 if not, 2 for a mistake in the arguments.
+ * Exit status: 0 if every point was fine, 1 if not, 2 for a mistake in the arguments, 77 where ptrace()
+ * is forbidden.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -29,6 +30,7 @@
 
 #include "point.h"
 
+#define EXIT_SKIPPED 77
 #define JOBS_MAX 64
 #define SCENARIOS_MAX 128
 #define FAILURES_MAX 20u
@@ -455,6 +457,10 @@ int main(int argc, char **argv) {
     if (is_list) {
         list_scenarios();
         return 0;
+    }
+    if (!trace_is_allowed()) {
+        (void)fprintf(stderr, "crash_steps: skipped: this system forbids ptrace()\n");
+        return EXIT_SKIPPED;
     }
     if (settings.is_single) {
         return run_single();

@@ -32,6 +32,9 @@ struct recording {
     size_t room;
 };
 
+/* Whether this system lets a process trace its child. */
+int trace_is_allowed(void);
+
 /* Where the operation begins, and where it ends; called by the victim. */
 void trace_mark(void);
 
