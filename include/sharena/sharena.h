@@ -277,7 +277,8 @@ struct sharena_report {     /* what sharena_check() found */
  * A damaged file is no danger to it, nor to sharena_open(): both follow nothing that they have not
  * looked at. It is to every other call, so whoever doubts a file opens it, checks it, and uses it
  * only if it is clean: then what the dead held has been taken back (sharena_reap()) as well.
- * Returns 0, or EUCLEAN with findings, or EROFS on a read-only attach. */
+ * Returns 0, EUCLEAN with findings, EROFS on a read-only attach, ENOMEM (private memory for the walk:
+ * 1/32 of the heap), or where it needs a thread slot, what sharena_malloc() would put into errno. */
 SHARENA_API SHARENA_MUST_CHECK int sharena_check(sharena_t *heap, struct sharena_report *report);
 
 /* Takes back what dead processes and threads held: rolls their open steps back, drains their

@@ -8,8 +8,9 @@
  *     -------------------------+------------------+-------------------+---------------------------
  *     begun                     empty              old                 old
  *     entry written             entry not counted  old                 old
- *     count stored counted old old (restores the same value) field stored counted some new old
- *     commit: count = 0 empty all new new
+ *     count stored              counted            old                 old, restored as it is
+ *     field stored              counted            some new            old
+ *     commit: count = 0         empty              all new             new
  *
  * Roll-back restores a field before it takes the entry off, so it may itself be killed and
  * repeated.
