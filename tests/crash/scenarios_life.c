@@ -9,6 +9,7 @@
 
 #include "heap/geometry.h"
 #include "heap/heap.h"
+#include "ipc/journal.h"
 
 #define BLOCKS 40
 
@@ -51,6 +52,25 @@ static void prepare_dead(struct stage *stage) {
     if (pid == 0) {
         (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
         warm_cache(stage);
+        (void)raise(SIGKILL);
+    }
+    NEED(waitpid(pid, &status, 0) == pid && WIFSIGNALED(status));
+}
+
+/* A process that died while it moved its own stack: no lock tells of that section. */
+static void prepare_open_section(struct stage *stage) {
+    int status;
+    prepare_some(stage);
+    pid_t pid = fork();
+    NEED(pid >= 0);
+    if (pid == 0) {
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        warm_cache(stage);
+        struct thread_slot *self = heap_enter(stage->heap);
+        NEED(self != NULL);
+        struct tcache_stack *stack = &slot_tcache(self)->stacks[sizeclass_of(64) + 1];
+        journal_set(self, &stack->bottom, shared_get(&stack->top));
+        journal_set(self, &stack->top, NULL);
         (void)raise(SIGKILL);
     }
     NEED(waitpid(pid, &status, 0) == pid && WIFSIGNALED(status));
@@ -153,6 +173,7 @@ static void prepare_closed(struct stage *stage) {
 const struct scenario scenarios_life[] = {
     {"purge", prepare_dirty, warm_cache, .act = act_purge},
     {"check", prepare_some, warm_slot, .act = act_check},
+    {"check_undoes", prepare_open_section, warm_slot, .act = act_check},
     {"reap", prepare_dead, warm_slot, .act = act_reap},
     {"tick", prepare_dead, warm_tick, act_malloc, ONE_OF(320)},
     {"open_warm", prepare_some, warm_leave, .act = act_open},
