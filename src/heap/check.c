@@ -138,8 +138,8 @@ static int check_once(sharena_t *heap, struct thread_slot *self, struct sharena_
     return 0;
 }
 
-/* Within its bounds. Open sections of the dead in their own slots are undone first; what looks wrong
- * then may be that of a thread that has died since. */
+/* Within its bounds. Open sections of the dead in their own slots are undone first; what looks
+ * wrong then may be that of a thread that has died since. */
 static int check_walk(sharena_t *heap, struct thread_slot *self, struct sharena_report *report) {
     int error;
     (void)reap_undo(heap_attachment(heap));
