@@ -268,6 +268,9 @@ static void audit_slot(struct audit *audit, struct thread_slot *slot,
     } else if (arena != 0) {
         threads_of_arena[arena - 1]++;
     }
+    if (slot != heap_thread(audit->heap, index)) {
+        audit_finding(audit, "thread slot at %p: it says that it is slot %u", (void *)slot, index);
+    }
     if (shared_get(&slot->state) == SLOT_FREE &&
         (cached != audit->report->blocks_cached || shared_get(&slot->hand.kind) != HAND_EMPTY)) {
         audit_finding(audit, "thread slot %u: free, but owns something", index);

@@ -69,7 +69,6 @@ int slot_register_process(struct attachment *attachment) {
         (void)note_death(attachment->mapping.base, process, shared_get(&process->generation));
     }
     attachment->process_generation = shared_get(&process->generation) + 1;
-    shared_store(&process->died, attachment->process_generation - 1);
     shared_store(&process->generation,
                  attachment->process_generation); /* threads of old are dead */
     shared_store(&process->seizing, 0u);

@@ -73,6 +73,11 @@ static void test_hand_with_a_run(void **state) {
     assert_finds(&self->hand.charged, 1, "not its own"); /* nothing is in the hand */
 }
 
+static void test_a_slot_that_names_another(void **state) {
+    (void)state;
+    assert_finds(&self->index, shared_get(&self->index) + 1, "it says that it is slot");
+}
+
 static void test_hand_with_a_span(void **state) {
     (void)state;
     const struct hand *hand = &self->hand;
@@ -245,6 +250,7 @@ static void test_all_stacks_wild(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         with_self(test_hand_with_a_run),
+        with_self(test_a_slot_that_names_another),
         with_self(test_hand_with_a_span),
         with_self(test_two_hands_with_one_run),
         with_self(test_hand_with_a_tail),
