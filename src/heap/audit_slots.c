@@ -20,6 +20,7 @@
 #include "heap/tcache.h"
 #include "ipc/cancel.h"
 #include "ipc/journal.h"
+#include "ipc/slot.h"
 
 #define RETRIES 20
 #define RETRY_PAUSE_NS 1000000
@@ -33,8 +34,14 @@ static uint64_t now_ns(void) {
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-/* Before a second look; 0 if there was enough waiting. A damaged heap may look wrong everywhere. */
+/* Before a second look; 0 if there was enough waiting: a damaged heap may look wrong everywhere.
+ * Who is alone would see the same again: a thread that comes meanwhile waits for the pool's lock
+ * before it has anything. */
 static int wait_shortly(struct audit *audit) {
+    const struct attachment *attachment = registry_find(audit->heap);
+    if (attachment == NULL || slot_is_alone(attachment)) {
+        return 0;
+    }
     const struct timespec pause = {0, RETRY_PAUSE_NS};
     uint64_t now = now_ns();
     if (audit->waits_end_ns == 0) {

@@ -283,6 +283,18 @@ uint32_t slot_count_held_by_us(const struct attachment *attachment) {
     return held;
 }
 
+int slot_is_alone(const struct attachment *attachment) {
+    if (slot_count_held_by_us(attachment) != 1) {
+        return 0;
+    }
+    for (uint32_t i = 0; i < heap_processes_used(attachment->mapping.base); i++) {
+        if (i != attachment->token.slot && token_is_held(&attachment->file, i)) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
 static int process_is_dead(const struct attachment *attachment, const struct thread_slot *slot) {
     uint32_t index = shared_get(&slot->process);
     const struct process_slot *process = heap_process(attachment->mapping.base, index);

@@ -58,6 +58,9 @@ int slot_is_held_by_us(const struct attachment *attachment, const struct thread_
 /* How many slots such threads hold. None: the heap may be unmapped. */
 uint32_t slot_count_held_by_us(const struct attachment *attachment);
 
+/* Whether the caller's is the only slot of a living thread: nobody else changes the heap now. */
+int slot_is_alone(const struct attachment *attachment);
+
 /* Whether any slot is in use, by the living or the dead. */
 int slot_any_used(const sharena_t *heap);
 

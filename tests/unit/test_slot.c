@@ -155,6 +155,21 @@ static void killed_process_leaves_its_slot_to_the_next(void **state) {
     assert_int_equal(area->generation, generation + 1);
 }
 
+static void only_slot_of_the_living_is_alone(void **state) {
+    (void)state;
+    struct attachment *attachment = fixture_attachment();
+    (void)fixture_self();
+    assert_true(slot_is_alone(attachment));
+    struct thread_slot *second = slot_take(attachment);
+    assert_false(slot_is_alone(attachment)); /* another thread of ours */
+    end_slot(second);
+    assert_true(slot_is_alone(attachment));
+    pid_t pid = start_holder((struct holder){0});
+    assert_false(slot_is_alone(attachment)); /* another process */
+    kill_holder(pid);
+    assert_true(slot_is_alone(attachment));
+}
+
 /* ---- take and give back ---- */
 
 static void taken_slot_says_whose_it_is(void **state) {
@@ -587,6 +602,7 @@ int main(void) {
         with_area(process_is_registered),
         with_area(process_slot_is_reused_with_a_new_generation),
         with_area(killed_process_leaves_its_slot_to_the_next),
+        with_area(only_slot_of_the_living_is_alone),
         with_area(taken_slot_says_whose_it_is),
         with_area(free_slot_is_taken_before_a_new_one_is_made),
         with_area(end_of_thread_gives_back),
