@@ -24,7 +24,7 @@ LAYERS = {
     },
     "heap": {
         0: ["layout", "geometry", "sizeclass"],
-        1: ["tree", "misuse"],
+        1: ["tree", "misuse", "fill"],
         2: ["backing"],
         3: ["chunk", "run"],
         4: ["arena"],

@@ -17,6 +17,7 @@
 
 #include "heap/arena.h"
 #include "heap/bin.h"
+#include "heap/fill.h"
 #include "heap/heap.h"
 #include "heap/huge.h"
 #include "heap/large.h"
@@ -67,6 +68,7 @@ struct plan {
     uint32_t size_class;
     uint32_t arena;
     int oblivious;
+    enum fill fill;
 };
 
 static int is_huge(const struct plan *plan) {
@@ -80,23 +82,23 @@ static uint32_t in_units(size_t alignment, size_t unit) {
     return alignment > unit ? (uint32_t)(alignment / unit) : 1;
 }
 
-/* A block past the cache, in flight; NULL: ENOMEM. *clear: how many bytes are not
+/* A block past the cache, in flight; NULL: ENOMEM. *dirty: how many bytes are not
  * known to be zero. */
 static void *take_directly(sharena_t *heap, struct thread_slot *self, const struct plan *plan,
-                           uint64_t *clear) {
+                           uint64_t *dirty) {
     size_t alignment = plan->request->alignment;
     size_t bytes = sizeclass_bytes(plan->size_class);
-    *clear = bytes;
+    *dirty = bytes;
     if (plan->size_class < SIZE_CLASSES_SMALL) {
         return bin_take_one(heap, self, plan->arena, plan->size_class);
     }
     if (is_huge(plan)) {
-        return huge_alloc(heap, self, plan->size_class, in_units(alignment, CHUNK_BYTES), clear);
+        return huge_alloc(heap, self, plan->size_class, in_units(alignment, CHUNK_BYTES), dirty);
     }
     int zero = 0;
     void *block = large_alloc(heap, self, plan->arena, plan->size_class,
                               in_units(alignment, PAGE_BYTES), plan->oblivious, &zero);
-    *clear = zero ? 0 : bytes;
+    *dirty = zero ? 0 : bytes;
     return block;
 }
 
@@ -121,40 +123,39 @@ static enum source find_source(sharena_t *heap, struct thread_slot *self, const 
     return filled && suits(stack, plan->request->alignment) ? FROM_CACHE : FROM_OWNER;
 }
 
-/* Up to the real size: a later rallocx that zeroes goes on from there. */
-static void clear_block(void *block, const struct plan *plan, uint64_t clear) {
+/* Up to the real size: a later rallocx that zeroes goes on from there. dirty: how many bytes are
+ * not known to be zero. */
+static void fill_block(void *block, const struct plan *plan, uint64_t dirty) {
     size_t bytes = sizeclass_bytes(plan->size_class);
-    if (plan->request->zero) {
-        memset(block, 0, clear < bytes ? clear : bytes);
-    }
+    fill_range(block, 0, dirty < bytes ? dirty : bytes, plan->fill);
 }
 
 static void *try_once(sharena_t *heap, struct thread_slot *self, const struct plan *plan) {
-    uint64_t clear = sizeclass_bytes(plan->size_class);
+    uint64_t dirty = sizeclass_bytes(plan->size_class);
     void *block = NULL;
     switch (find_source(heap, self, plan)) {
     case FROM_CACHE:
         block = tcache_pop(&slot_tcache(self)->stacks[plan->size_class + 1]);
         break;
     case FROM_OWNER:
-        block = take_directly(heap, self, plan, &clear);
+        block = take_directly(heap, self, plan, &dirty);
         publish_end(self);
         break;
     default:
         break;
     }
     if (block != NULL) {
-        clear_block(block, plan, clear);
+        fill_block(block, plan, dirty);
     }
     return block;
 }
 
-/* Whether a published block is all that the caller of malloc_to gets; it is not zeroed. */
+/* The block is filled while it is still the cache's, or in flight. 1, or 0: no memory. */
 static int try_once_to(sharena_t *heap, struct thread_slot *self, const struct plan *plan,
                        void **where) {
     struct tcache_stack *stack = &slot_tcache(self)->stacks[0];
     void *block = NULL;
-    uint64_t clear;
+    uint64_t dirty = sizeclass_bytes(plan->size_class);
     enum source source = find_source(heap, self, plan);
     if (source == FROM_NOWHERE) {
         return 0;
@@ -165,9 +166,10 @@ static int try_once_to(sharena_t *heap, struct thread_slot *self, const struct p
     }
     publish_begin(self, PENDING_MALLOC, where, block);
     if (source == FROM_OWNER) {
-        block = take_directly(heap, self, plan, &clear);
+        block = take_directly(heap, self, plan, &dirty);
     }
     if (block != NULL) {
+        fill_block(block, plan, dirty);
         shared_publish(where, block); /* see publish.h */
         shared_order();
     }
@@ -181,11 +183,11 @@ static int try_once_to(sharena_t *heap, struct thread_slot *self, const struct p
 static int make_plan(sharena_t *heap, struct thread_slot *self, const struct request *request,
                      struct plan *plan) {
     const struct attachment *attachment = heap_attachment(heap);
-    *plan =
-        (struct plan){.request = request,
-                      .size_class = alloc_class_for(heap, request->size, request->alignment),
-                      .arena = shared_get(&self->arena) - 1,
-                      .oblivious = attachment->conf.cache_oblivious && request->alignment <= 64};
+    *plan = (struct plan){.request = request,
+                          .size_class = alloc_class_for(heap, request->size, request->alignment),
+                          .arena = shared_get(&self->arena) - 1,
+                          .oblivious = attachment->conf.cache_oblivious && request->alignment <= 64,
+                          .fill = fill_for_new(&attachment->conf, request->zero)};
     if (plan->size_class == SIZE_CLASSES_MAX) {
         return error_set(ENOMEM,
                          "%zu bytes at a multiple of %zu are more than this heap can ever "

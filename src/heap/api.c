@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "heap/alloc.h"
+#include "heap/fill.h"
 #include "heap/heap.h"
 #include "heap/large.h"
 #include "heap/misuse.h"
@@ -157,10 +158,10 @@ SHARENA_API void *sharena_mallocx(sharena_t *heap, size_t size, int flags) {
     return self != NULL ? alloc_block(heap, self, &request) : NULL;
 }
 
-static void clear_behind(void *ptr, size_t from, size_t to) {
-    if (to > from) {
-        memset((char *)ptr + from, 0, to - from);
-    }
+/* The block became one of `size_class` where it is: its new tail is filled as a new block is. */
+static void fill_tail(sharena_t *heap, void *ptr, size_t old_bytes, uint32_t size_class, int zero) {
+    const struct attachment *attachment = registry_find(heap);
+    fill_range(ptr, old_bytes, sizeclass_bytes(size_class), fill_for_new(&attachment->conf, zero));
 }
 
 SHARENA_API void *sharena_rallocx(sharena_t *heap, void *ptr, size_t size, int flags) {
@@ -178,9 +179,7 @@ SHARENA_API void *sharena_rallocx(sharena_t *heap, void *ptr, size_t size, int f
     uint32_t size_class = alloc_class_for(heap, size, request.alignment);
     if (size_class != SIZE_CLASSES_MAX && ((uintptr_t)ptr & (request.alignment - 1)) == 0 &&
         alloc_resize(heap, self, ptr, size_class)) {
-        if (request.zero) {
-            clear_behind(ptr, old_bytes, sizeclass_bytes(size_class));
-        }
+        fill_tail(heap, ptr, old_bytes, size_class, request.zero);
         return ptr;
     }
     void *block = alloc_block(heap, self, &request);
@@ -212,9 +211,7 @@ SHARENA_API size_t sharena_xallocx(sharena_t *heap, void *ptr, size_t size, size
          least_class != SIZE_CLASSES_MAX && size_class >= least_class && size_class > 0;
          size_class--) {
         if (alloc_resize(heap, self, ptr, size_class)) {
-            if (request.zero) {
-                clear_behind(ptr, old_bytes, sizeclass_bytes(size_class));
-            }
+            fill_tail(heap, ptr, old_bytes, size_class, request.zero);
             return sizeclass_bytes(size_class);
         }
     }

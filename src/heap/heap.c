@@ -399,9 +399,16 @@ static COLD struct thread_slot *attach_thread(sharena_t *heap) {
     return slot;
 }
 
-static void set_hint(sharena_t *heap, struct thread_slot *slot) {
+/* Where each call is watched, the hint is that of no heap. */
+static void set_hint(const struct attachment *attachment, sharena_t *heap,
+                     struct thread_slot *slot) {
     const struct heap_state *state = heap_state(heap);
     struct thread_record *record = thread_record;
+    if (conf_is_watching(&attachment->conf)) {
+        record->hint_heap = HINT_NONE;
+        record->data_bytes = 0;
+        return;
+    }
     record->hint_heap = heap;
     record->hint_tcache = slot_tcache(slot);
     record->data_begin = state->data_begin;
@@ -415,10 +422,11 @@ struct thread_slot *heap_join(sharena_t *heap) {
     if (slot == NULL && (slot = attach_thread(heap)) == NULL) {
         return NULL;
     }
-    if (heap_attachment(heap) == NULL) {
+    const struct attachment *attachment = heap_attachment(heap);
+    if (attachment == NULL) {
         return NULL;
     }
-    set_hint(heap, slot);
+    set_hint(attachment, heap, slot);
     return slot;
 }
 

@@ -38,6 +38,7 @@ static const struct conf_entry entries[] = {
     {"cache_oblivious", CONF_BOOL, offsetof(struct conf, cache_oblivious), 0, 1},
     {"abort_conf", CONF_BOOL, offsetof(struct conf, abort_conf), 0, 1},
     {"reap_interval_ms", CONF_MS, offsetof(struct conf, reap_interval_ms), 0, 86400000},
+    {"zero", CONF_BOOL, offsetof(struct conf, zero), 0, 1},
 };
 
 #define ENTRIES (sizeof(entries) / sizeof(entries[0]))
@@ -157,7 +158,7 @@ static void fail_value(struct parse *parse, const struct conf_entry *entry, stru
 }
 
 static void fail_name(struct parse *parse, struct span pair) {
-    char names[256];
+    char names[512];
     if (parse->error != 0) {
         return;
     }

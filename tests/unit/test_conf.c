@@ -58,7 +58,7 @@ static void every_name_is_set(void **state) {
     struct conf conf =
         parsed("narenas:1024,tcache:false,lg_tcache_max:12,tcache_nslots_small_min:1,"
                "tcache_nslots_small_max:4096,tcache_nslots_large:7,cache_oblivious:true,"
-               "abort_conf:true,reap_interval_ms:250");
+               "abort_conf:true,reap_interval_ms:250,zero:true");
     assert_int_equal(conf.narenas, 1024);
     assert_int_equal(conf.tcache, 0);
     assert_int_equal(conf.lg_tcache_max, 12);
@@ -68,6 +68,7 @@ static void every_name_is_set(void **state) {
     assert_int_equal(conf.cache_oblivious, 1);
     assert_int_equal(conf.abort_conf, 1);
     assert_int_equal(conf.reap_interval_ms, 250);
+    assert_int_equal(conf.zero, 1);
 }
 
 static void blanks_lines_and_comments_are_tolerated(void **state) {

@@ -75,6 +75,30 @@ static void test_attachment(void **state) {
     assert_int_equal(errno, EINVAL);
 }
 
+/* Where each call is watched, all take the slow path; and they do their work there. */
+static void test_no_hint_where_calls_are_watched(void **state) {
+    (void)state;
+    sharena_t *heap = fixture_heap();
+    struct conf *conf = &fixture_attachment()->conf;
+    struct thread_slot *self = heap_enter(heap);
+    assert_ptr_equal(thread_record->hint_heap, heap);
+    assert_false(conf_is_watching(conf));
+    conf->zero = 1;
+    assert_true(conf_is_watching(conf));
+    assert_ptr_equal(heap_enter(heap), self);
+    assert_ptr_equal(thread_record->hint_heap, HINT_NONE);
+    assert_int_equal(thread_record->data_bytes, 0);
+    void *block = sharena_malloc(heap, 64);
+    assert_ptr_equal(thread_record->hint_heap, HINT_NONE);
+    sharena_free(heap, block);
+    assert_ptr_equal(sharena_malloc(heap, 64), block); /* caches work there, too */
+    sharena_free(heap, block);
+    conf->zero = 0;
+    assert_ptr_equal(heap_enter(heap), self);
+    assert_ptr_equal(thread_record->hint_heap, heap);
+    assert_int_not_equal(thread_record->data_bytes, 0);
+}
+
 /* Two heaps in turn: the hint follows, and each has its slot. */
 static void test_hint_follows(void **state) {
     (void)state;
@@ -182,6 +206,7 @@ int main(void) {
         cmocka_unit_test(test_fingerprint),
         cmocka_unit_test(test_narenas),
         with_heap(test_enter),
+        with_heap(test_no_hint_where_calls_are_watched),
         with_heap(test_attachment),
         with_heap(test_hint_follows),
         with_heap(test_purge),
