@@ -48,7 +48,9 @@ static int read_opt(const struct ctl_query *query, uint64_t *value) {
     const struct conf_entry *entry = conf_entry(query->index);
     uint32_t number;
     memcpy(&number, (const char *)&query->attachment->conf + entry->offset, sizeof(number));
-    *value = entry->type == CONF_MS && number == CONF_MS_NEVER ? UINT64_MAX : number;
+    *value = entry->type == CONF_ENUM ? (uint64_t)(uintptr_t)conf_word(entry, number)
+             : entry->type == CONF_MS && number == CONF_MS_NEVER ? UINT64_MAX
+                                                                 : number;
     return 0;
 }
 
@@ -349,8 +351,10 @@ int ctl_find_opt(const char *option, struct ctl_name *found, uint32_t *index) {
     const struct conf_entry *entry;
     for (*index = 0; (entry = conf_entry(*index)) != NULL; ++*index) {
         if (strcmp(entry->name, option) == 0) {
-            static const enum ctl_type types[] = {
-                [CONF_BOOL] = CTL_BOOL, [CONF_U32] = CTL_UNSIGNED, [CONF_MS] = CTL_SIZE};
+            static const enum ctl_type types[] = {[CONF_BOOL] = CTL_BOOL,
+                                                  [CONF_U32] = CTL_UNSIGNED,
+                                                  [CONF_MS] = CTL_SIZE,
+                                                  [CONF_ENUM] = CTL_STRING};
             *found = (struct ctl_name){entry->name, types[entry->type], read_opt, NULL, NULL};
             return 1;
         }

@@ -29,22 +29,35 @@
 SHARENA_API const char *sharena_conf __attribute__((weak)) = NULL;
 
 static const struct conf_entry entries[] = {
-    {"narenas", CONF_U32, offsetof(struct conf, narenas), 0, 1024},
-    {"tcache", CONF_BOOL, offsetof(struct conf, tcache), 0, 1},
-    {"lg_tcache_max", CONF_U32, offsetof(struct conf, lg_tcache_max), 12, 22},
-    {"tcache_nslots_small_min", CONF_U32, offsetof(struct conf, tcache_nslots_small_min), 1, 4096},
-    {"tcache_nslots_small_max", CONF_U32, offsetof(struct conf, tcache_nslots_small_max), 1, 4096},
-    {"tcache_nslots_large", CONF_U32, offsetof(struct conf, tcache_nslots_large), 1, 4096},
-    {"cache_oblivious", CONF_BOOL, offsetof(struct conf, cache_oblivious), 0, 1},
-    {"abort_conf", CONF_BOOL, offsetof(struct conf, abort_conf), 0, 1},
-    {"reap_interval_ms", CONF_MS, offsetof(struct conf, reap_interval_ms), 0, 86400000},
-    {"zero", CONF_BOOL, offsetof(struct conf, zero), 0, 1},
+    {"narenas", CONF_U32, offsetof(struct conf, narenas), 0, 1024, NULL},
+    {"tcache", CONF_BOOL, offsetof(struct conf, tcache), 0, 1, NULL},
+    {"lg_tcache_max", CONF_U32, offsetof(struct conf, lg_tcache_max), 12, 22, NULL},
+    {"tcache_nslots_small_min", CONF_U32, offsetof(struct conf, tcache_nslots_small_min), 1, 4096,
+     NULL},
+    {"tcache_nslots_small_max", CONF_U32, offsetof(struct conf, tcache_nslots_small_max), 1, 4096,
+     NULL},
+    {"tcache_nslots_large", CONF_U32, offsetof(struct conf, tcache_nslots_large), 1, 4096, NULL},
+    {"cache_oblivious", CONF_BOOL, offsetof(struct conf, cache_oblivious), 0, 1, NULL},
+    {"abort_conf", CONF_BOOL, offsetof(struct conf, abort_conf), 0, 1, NULL},
+    {"reap_interval_ms", CONF_MS, offsetof(struct conf, reap_interval_ms), 0, 86400000, NULL},
+    {"purge", CONF_ENUM, offsetof(struct conf, purge), 0, 1, "decay\0ratio"},
+    {"dirty_decay_ms", CONF_MS, offsetof(struct conf, dirty_decay_ms), 0, 86400000, NULL},
+    {"lg_dirty_mult", CONF_U32, offsetof(struct conf, lg_dirty_mult), 0, 31, NULL},
+    {"zero", CONF_BOOL, offsetof(struct conf, zero), 0, 1, NULL},
 };
 
 #define ENTRIES (sizeof(entries) / sizeof(entries[0]))
 
 const struct conf_entry *conf_entry(size_t index) {
     return index < ENTRIES ? &entries[index] : NULL;
+}
+
+const char *conf_word(const struct conf_entry *entry, uint32_t value) {
+    const char *word = entry->words;
+    for (; value > 0; value--) {
+        word += strlen(word) + 1;
+    }
+    return word;
 }
 
 void conf_default(struct conf *conf) {
@@ -56,6 +69,9 @@ void conf_default(struct conf *conf) {
         .tcache_nslots_small_max = 200,
         .tcache_nslots_large = 20,
         .reap_interval_ms = 1000,
+        .purge = PURGE_DECAY,
+        .dirty_decay_ms = 10000,
+        .lg_dirty_mult = 3,
     };
 }
 
@@ -134,6 +150,15 @@ static int parse_bool(struct span span, uint32_t *value) {
     return *value == 1 || span_is(span, "false");
 }
 
+static int parse_word(const struct conf_entry *entry, struct span span, uint32_t *value) {
+    for (*value = entry->minimum; *value <= entry->maximum; ++*value) {
+        if (span_is(span, conf_word(entry, *value))) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
 /* Where errors go: the first one counts, but reading goes on, for an abort_conf may follow it. */
 struct parse {
     const char *source;
@@ -141,19 +166,33 @@ struct parse {
     int error;
 };
 
-static void fail_value(struct parse *parse, const struct conf_entry *entry, struct span value) {
-    if (parse->error != 0) {
-        return;
+/* What a value of the entry may be, for people. */
+static void describe_values(const struct conf_entry *entry, char *text, size_t size) {
+    size_t used = 0;
+    switch (entry->type) {
+    case CONF_BOOL:
+        (void)snprintf(text, size, "true or false");
+        break;
+    case CONF_ENUM:
+        for (uint32_t i = entry->minimum; i <= entry->maximum && used < size; i++) {
+            int length = snprintf(text + used, size - used, "%s%s",
+                                  i == entry->minimum ? "" : " or ", conf_word(entry, i));
+            used += length > 0 ? (size_t)length : 0;
+        }
+        break;
+    default:
+        (void)snprintf(text, size, "a number from %u to %u%s", entry->minimum, entry->maximum,
+                       entry->type == CONF_MS ? ", or -1 for never" : "");
     }
-    int length = (int)(value.end - value.begin);
-    if (entry->type == CONF_BOOL) {
-        parse->error = error_set(EINVAL, "configuration (%s): %s cannot be '%.*s': true or false",
-                                 parse->source, entry->name, length, value.begin);
-    } else {
+}
+
+static void fail_value(struct parse *parse, const struct conf_entry *entry, struct span value) {
+    char valid[128];
+    if (parse->error == 0) {
+        describe_values(entry, valid, sizeof(valid));
         parse->error =
-            error_set(EINVAL, "configuration (%s): %s cannot be '%.*s': a number from %u to %u%s",
-                      parse->source, entry->name, length, value.begin, entry->minimum,
-                      entry->maximum, entry->type == CONF_MS ? ", or -1 for never" : "");
+            error_set(EINVAL, "configuration (%s): %s cannot be '%.*s': %s", parse->source,
+                      entry->name, (int)(value.end - value.begin), value.begin, valid);
     }
 }
 
@@ -182,6 +221,9 @@ static const struct conf_entry *find_entry(struct span name) {
 static int parse_value(const struct conf_entry *entry, struct span text, uint32_t *value) {
     if (entry->type == CONF_BOOL) {
         return parse_bool(text, value);
+    }
+    if (entry->type == CONF_ENUM) {
+        return parse_word(entry, text, value);
     }
     if (entry->type == CONF_MS && span_is(text, "-1")) {
         *value = CONF_MS_NEVER;

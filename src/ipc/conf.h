@@ -20,6 +20,9 @@ struct conf {                         /* per process and heap; opt.<name> in ctl
     uint32_t abort_conf;       /* bool: a bad configuration aborts */
     uint32_t reap_interval_ms; /* between two looks for the dead; CONF_MS_NEVER */
     uint32_t zero;             /* bool: every new block is zeroed */
+    uint32_t purge;            /* enum conf_purge: by what free pages are given back */
+    uint32_t dirty_decay_ms;   /* PURGE_DECAY: until a free page is; 0 at once, CONF_MS_NEVER */
+    uint32_t lg_dirty_mult;    /* PURGE_RATIO: dirty pages <= used pages >> lg_dirty_mult */
 };
 
 /* Whether something is to be done at each call. Then no thread gets a hint (thread.h), so all calls
@@ -29,6 +32,8 @@ static inline int conf_is_watching(const struct conf *conf) {
 }
 
 #define CONF_MS_NEVER UINT32_MAX /* -1 in a text */
+
+enum conf_purge { PURGE_DECAY, PURGE_RATIO };
 
 /* Collects all sources into *conf. 0, or EINVAL with a message that names the source, the name, the
  * value and what is valid; if any source says abort_conf:true, that message goes to stderr and the
@@ -48,14 +53,23 @@ int conf_parse(const char *source, const char *text, struct conf *conf)
 void conf_default(struct conf *conf);
 
 /* The table, for ctl's opt.*: entry i or NULL behind the last. */
-enum conf_type { CONF_BOOL, CONF_U32, CONF_MS }; /* CONF_MS: CONF_MS_NEVER beyond its range */
+enum conf_type {
+    CONF_BOOL,
+    CONF_U32,
+    CONF_MS,  /* CONF_MS_NEVER beyond its range */
+    CONF_ENUM /* the number of one of its words */
+};
 struct conf_entry {
     const char *name;
     enum conf_type type;
     size_t offset; /* of the uint32_t in struct conf */
     uint32_t minimum;
     uint32_t maximum;
+    const char *words; /* CONF_ENUM: what may stand in a text, each with a NUL; else NULL */
 };
 const struct conf_entry *conf_entry(size_t index);
+
+/* CONF_ENUM: the word for a value in the entry's range. */
+const char *conf_word(const struct conf_entry *entry, uint32_t value);
 
 #endif

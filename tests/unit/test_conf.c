@@ -37,6 +37,9 @@ static void assert_default(const struct conf *conf) {
     assert_int_equal(conf->cache_oblivious, 0);
     assert_int_equal(conf->abort_conf, 0);
     assert_int_equal(conf->reap_interval_ms, 1000);
+    assert_int_equal(conf->purge, PURGE_DECAY);
+    assert_int_equal(conf->dirty_decay_ms, 10000);
+    assert_int_equal(conf->lg_dirty_mult, 3);
 }
 
 /* ---- one text ---- */
@@ -58,7 +61,8 @@ static void every_name_is_set(void **state) {
     struct conf conf =
         parsed("narenas:1024,tcache:false,lg_tcache_max:12,tcache_nslots_small_min:1,"
                "tcache_nslots_small_max:4096,tcache_nslots_large:7,cache_oblivious:true,"
-               "abort_conf:true,reap_interval_ms:250,zero:true");
+               "abort_conf:true,reap_interval_ms:250,purge:ratio,dirty_decay_ms:20,"
+               "lg_dirty_mult:5,zero:true");
     assert_int_equal(conf.narenas, 1024);
     assert_int_equal(conf.tcache, 0);
     assert_int_equal(conf.lg_tcache_max, 12);
@@ -69,6 +73,9 @@ static void every_name_is_set(void **state) {
     assert_int_equal(conf.abort_conf, 1);
     assert_int_equal(conf.reap_interval_ms, 250);
     assert_int_equal(conf.zero, 1);
+    assert_int_equal(conf.purge, PURGE_RATIO);
+    assert_int_equal(conf.dirty_decay_ms, 20);
+    assert_int_equal(conf.lg_dirty_mult, 5);
 }
 
 static void blanks_lines_and_comments_are_tolerated(void **state) {
@@ -124,7 +131,7 @@ static void edges_of_every_range(void **state) {
     for (size_t i = 0; conf_entry(i) != NULL; i++) {
         const struct conf_entry *entry = conf_entry(i);
         char text[64];
-        if (entry->type == CONF_BOOL) {
+        if (entry->type == CONF_BOOL || entry->type == CONF_ENUM) {
             continue;
         }
         (void)snprintf(text, sizeof(text), "%s:%u", entry->name, entry->maximum);
@@ -158,6 +165,20 @@ static void bad_bool_says_what_is_one(void **state) {
     assert_refused(parse_error("tcache:True"), EINVAL, "'True'");
     assert_refused(parse_error("tcache:truely"), EINVAL, "tcache");
     assert_refused(parse_error("cache_oblivious:"), EINVAL, "cache_oblivious");
+}
+
+static void a_word_is_one_of_those_listed(void **state) {
+    (void)state;
+    assert_int_equal(parsed("purge:ratio,purge: decay ").purge, PURGE_DECAY);
+    static const char *const values[] = {"", "decay ratio", "Ratio", "rat", "ratios", "1", "-1"};
+    for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
+        char text[64];
+        (void)snprintf(text, sizeof(text), "purge:%s", values[i]);
+        assert_refused(parse_error(text), EINVAL, "decay or ratio");
+    }
+    for (size_t i = 0; conf_entry(i) != NULL; i++) {
+        assert_int_equal(conf_entry(i)->words != NULL, conf_entry(i)->type == CONF_ENUM);
+    }
 }
 
 static void first_error_is_told_and_the_rest_is_read(void **state) {
@@ -332,6 +353,7 @@ int main(void) {
         cmocka_unit_test(edges_of_every_range),
         cmocka_unit_test(an_interval_may_be_never),
         cmocka_unit_test(bad_bool_says_what_is_one),
+        cmocka_unit_test(a_word_is_one_of_those_listed),
         cmocka_unit_test(first_error_is_told_and_the_rest_is_read),
         cmocka_unit_test(table_describes_the_struct),
         with_sources(later_source_wins),

@@ -85,6 +85,10 @@ static void options_are_those_in_force(void **state) {
         uint32_t number;
         memcpy(&number, (char *)conf + entry->offset, sizeof(number));
         (void)snprintf(name, sizeof(name), "opt.%s", entry->name);
+        if (entry->type == CONF_ENUM) {
+            assert_string_equal((const char *)(uintptr_t)get_size(name), conf_word(entry, number));
+            continue;
+        }
         uint64_t value = entry->type == CONF_BOOL ? get_bool(name)
                          : entry->type == CONF_MS ? get_size(name)
                                                   : get_unsigned(name);
@@ -449,6 +453,9 @@ static void every_option_is_documented_with_default_and_range(void **state) {
         if (entry->type == CONF_BOOL) {
             assert_cell(line, "bool");
             assert_cell(line, number ? "true" : "false");
+        } else if (entry->type == CONF_ENUM) {
+            assert_cell(line, "word");
+            assert_cell(line, conf_word(entry, number));
         } else {
             assert_cell(line, "number");
             (void)snprintf(cell, sizeof(cell), "%u", number);
