@@ -32,7 +32,7 @@ LAYERS = {
         6: ["huge"],
         7: ["tcache"],
         8: ["publish"],
-        9: ["reap", "audit", "audit_slots", "verify"],
+        9: ["reap", "audit", "audit_counts", "audit_slots", "verify"],
         10: ["heap", "attach", "alloc", "roots", "check", "census", "ctl", "ctl_names"],
         11: ["api", "care"],
     },

@@ -82,10 +82,8 @@ static uint32_t in_units(size_t alignment, size_t unit) {
     return alignment > unit ? (uint32_t)(alignment / unit) : 1;
 }
 
-/* A block past the cache, in flight; NULL: ENOMEM. *dirty: how many bytes are not
- * known to be zero. */
-static void *take_directly(sharena_t *heap, struct thread_slot *self, const struct plan *plan,
-                           uint64_t *dirty) {
+static void *take_from_owner(sharena_t *heap, struct thread_slot *self, const struct plan *plan,
+                             uint64_t *dirty) {
     size_t alignment = plan->request->alignment;
     size_t bytes = sizeclass_bytes(plan->size_class);
     *dirty = bytes;
@@ -99,6 +97,15 @@ static void *take_directly(sharena_t *heap, struct thread_slot *self, const stru
     void *block = large_alloc(heap, self, plan->arena, plan->size_class,
                               in_units(alignment, PAGE_BYTES), plan->oblivious, &zero);
     *dirty = zero ? 0 : bytes;
+    return block;
+}
+
+/* A block past the cache, in flight; NULL: ENOMEM. *dirty: how many bytes are not
+ * known to be zero. */
+static void *take_directly(sharena_t *heap, struct thread_slot *self, const struct plan *plan,
+                           uint64_t *dirty) {
+    void *block = take_from_owner(heap, self, plan, dirty);
+    tcache_count_taken(self, block != NULL ? sizeclass_bytes(plan->size_class) : 0);
     return block;
 }
 
@@ -262,12 +269,13 @@ uint32_t alloc_class_of(sharena_t *heap, const void *ptr) {
 }
 
 void alloc_free(sharena_t *heap, struct thread_slot *self, void *ptr, int use_cache) {
-    (void)alloc_class_of(heap, ptr);
+    uint32_t size_class = alloc_class_of(heap, ptr);
     uint32_t stack = shared_get(heap_page_map(heap) + page_of(heap, ptr)) /
                      (uint32_t)sizeof(struct tcache_stack);
     tcache_tick(heap, self);
     if (!use_cache || !tcache_push_slow(heap, self, stack, ptr)) {
         publish_give_back(heap, self, ptr);
+        tcache_count_given(self, sizeclass_bytes(size_class));
     }
 }
 
@@ -281,16 +289,24 @@ void alloc_free_from(sharena_t *heap, struct thread_slot *self, void **where) {
     publish_end(self);
 }
 
+static int resize_in_place(sharena_t *heap, struct thread_slot *self, void *ptr,
+                           uint32_t size_class) {
+    if (huge_is_block(heap, ptr)) {
+        return size_class >= SIZE_CLASSES_LARGE_END && huge_resize(heap, self, ptr, size_class);
+    }
+    return size_class < SIZE_CLASSES_LARGE_END && large_resize(heap, self, ptr, size_class);
+}
+
 int alloc_resize(sharena_t *heap, struct thread_slot *self, void *ptr, uint32_t size_class) {
     uint32_t old = alloc_class_of(heap, ptr);
     if (old == size_class) {
         return 1;
     }
-    if (old < SIZE_CLASSES_SMALL || size_class < SIZE_CLASSES_SMALL) {
+    if (old < SIZE_CLASSES_SMALL || size_class < SIZE_CLASSES_SMALL ||
+        !resize_in_place(heap, self, ptr, size_class)) {
         return 0;
     }
-    if (huge_is_block(heap, ptr)) {
-        return size_class >= SIZE_CLASSES_LARGE_END && huge_resize(heap, self, ptr, size_class);
-    }
-    return size_class < SIZE_CLASSES_LARGE_END && large_resize(heap, self, ptr, size_class);
+    tcache_count_taken(self, sizeclass_bytes(size_class));
+    tcache_count_given(self, sizeclass_bytes(old));
+    return 1;
 }

@@ -13,6 +13,7 @@
 #include <sys/mman.h>
 
 #include "heap/audit.h"
+#include "heap/audit_counts.h"
 #include "heap/audit_slots.h"
 #include "heap/heap.h"
 #include "heap/reap.h"
@@ -107,6 +108,7 @@ static void audit_heap(struct audit *audit, const struct thread_slot *self) {
     audit_chunks(audit);
     if (audit->report->findings == 0) { /* what follows walks what the chunks say */
         audit_arenas(audit);
+        audit_counts(audit);
         audit_slots(audit, self);
         audit_roots(audit);
         audit_sums(audit);

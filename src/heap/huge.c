@@ -36,6 +36,14 @@ static void become(sharena_t *heap, struct thread_slot *self, uint32_t first, ui
         stack_offset_of(size_class < SIZE_CLASSES_LARGE_END ? SIZE_CLASSES_CACHED : size_class));
 }
 
+/* Section: the block gets another class. */
+static void recount(sharena_t *heap, struct thread_slot *self, uint32_t first,
+                    uint32_t size_class) {
+    struct pool *pool = heap_pool(heap);
+    large_count_given(self, pool->huge, shared_get(&heap_chunk(heap, first)->size_class));
+    large_count_taken(self, pool->huge, size_class);
+}
+
 static void empty_hand(struct thread_slot *self) {
     journal_set(self, &self->hand.kind, HAND_EMPTY);
     journal_set(self, &self->hand.charged, 0u);
@@ -60,6 +68,7 @@ void *huge_alloc(sharena_t *heap, struct thread_slot *self, uint32_t size_class,
     *dirty_bytes = (uint64_t)(backed < pages ? backed : pages) * PAGE_BYTES;
     lock_acquire(heap, self, &pool->lock);
     become(heap, self, first, chunks, size_class, backed < pages ? pages : backed);
+    large_count_taken(self, pool->huge, size_class);
     empty_hand(self);
     journal_set(self, &self->pending.block, block);
     journal_set(self, &self->pending.kind, PENDING_MALLOC);
@@ -83,6 +92,7 @@ void huge_free(sharena_t *heap, struct thread_slot *self, void *ptr, struct tcac
     if (is_live) {
         const struct chunk *chunk = heap_chunk(heap, chunk_of_page(page));
         journal_set(self, heap_page_map(heap) + page, 0);
+        large_count_given(self, pool->huge, shared_get(&chunk->size_class));
         pool_insert_free(heap, self, chunk_of_page(page), shared_get(&chunk->size),
                          shared_get(&chunk->backed));
         large_end_owner(self, stack);
@@ -101,6 +111,7 @@ static void shrink_section(sharena_t *heap, struct thread_slot *self, uint32_t f
     uint32_t size = shared_get(&chunk->size);
     uint32_t backed = shared_get(&chunk->backed);
     uint32_t kept = chunks * CHUNK_PAGES;
+    recount(heap, self, first, size_class);
     become(heap, self, first, chunks, size_class, backed < kept ? backed : kept);
     if (size > chunks) {
         pool_insert_free(heap, self, first + chunks, size - chunks,
@@ -170,6 +181,7 @@ static int grow(sharena_t *heap, struct thread_slot *self, uint32_t first, uint3
         uint32_t more = shared_get(&heap_chunk(heap, first + size)->backed);
         backed += more < behind ? behind : more;
     }
+    recount(heap, self, first, size_class);
     become(heap, self, first, chunks, size_class, backed);
     empty_hand(self);
     journal_commit(self);

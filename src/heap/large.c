@@ -28,6 +28,16 @@ static void count_used(struct thread_slot *self, struct arena *arena, uint32_t m
     journal_set(self, &arena->pages_used, shared_get(&arena->pages_used) + more - less);
 }
 
+void large_count_taken(struct thread_slot *self, struct block_count *counts, uint32_t size_class) {
+    shared_u64 *taken = &counts[size_class - SIZE_CLASSES_SMALL].taken;
+    journal_set(self, taken, shared_get(taken) + 1);
+}
+
+void large_count_given(struct thread_slot *self, struct block_count *counts, uint32_t size_class) {
+    shared_u64 *given = &counts[size_class - SIZE_CLASSES_SMALL].given;
+    journal_set(self, given, shared_get(given) + 1);
+}
+
 /* Section: the run in the hand becomes a block in flight. */
 static void *hand_to_block(sharena_t *heap, struct thread_slot *self, uint32_t size_class,
                            uint32_t offset) {
@@ -56,7 +66,7 @@ void *large_alloc(sharena_t *heap, struct thread_slot *self, uint32_t index, uin
     lock_acquire(heap, self, &arena->lock);
     uint32_t offset = shift ? spread_offset(shared_get(&self->hand.first)) : 0;
     void *block = hand_to_block(heap, self, size_class, offset);
-    journal_set(self, &arena->large_taken, shared_get(&arena->large_taken) + 1);
+    large_count_taken(self, arena->large, size_class);
     journal_commit(self);
     lock_release(heap, self, &arena->lock);
     return block;
@@ -97,7 +107,7 @@ void large_free(sharena_t *heap, struct thread_slot *self, void *ptr, struct tca
         journal_set(self, heap_page_map(heap) + page, 0);
         emptied = run_insert_free(heap, self, arena, page, pages, 1, 0);
         count_used(self, arena, 0, pages);
-        journal_set(self, &arena->large_given, shared_get(&arena->large_given) + 1);
+        large_count_given(self, arena->large, shared_get(&run->size_class));
         large_end_owner(self, stack);
         journal_commit(self);
     }
@@ -113,8 +123,12 @@ void large_free(sharena_t *heap, struct thread_slot *self, void *ptr, struct tca
 /* Section: the block at `page` has `pages` pages and that class from now on. */
 static void become(sharena_t *heap, struct thread_slot *self, uint32_t page, uint32_t pages,
                    uint32_t size_class) {
+    struct run *run = heap_run(heap, page);
+    struct arena *arena = heap_arena(heap, shared_get(&run->arena));
+    large_count_given(self, arena->large, shared_get(&run->size_class));
+    large_count_taken(self, arena->large, size_class);
     run_mark_used(heap, self, page, pages, RUN_LARGE);
-    journal_set(self, &heap_run(heap, page)->size_class, (uint16_t)size_class);
+    journal_set(self, &run->size_class, (uint16_t)size_class);
     journal_set(self, heap_page_map(heap) + page, stack_offset_of(size_class));
 }
 

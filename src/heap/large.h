@@ -23,6 +23,11 @@ void large_drop(sharena_t *heap, struct thread_slot *self, struct tcache_stack *
 /* Makes the block one of another large class where it is: 1, or 0 if that cannot be. */
 int large_resize(sharena_t *heap, struct thread_slot *self, void *ptr, uint32_t size_class);
 
+/* Section: counts a block of that class, large or huge, as taken, and as given; `counts` is that of
+ * its arena, or of the pool. */
+void large_count_taken(struct thread_slot *self, struct block_count *counts, uint32_t size_class);
+void large_count_given(struct thread_slot *self, struct block_count *counts, uint32_t size_class);
+
 /* Whether ptr is the start of a large block. */
 int large_is_block(const sharena_t *heap, const void *ptr);
 

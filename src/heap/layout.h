@@ -95,12 +95,20 @@ struct chunk {
     shared_u32 has_runs;   /* 1: this chunk's part of the run table is backed and counted */
 };
 
+/* Blocks of one class, ever; what is out is the difference (audited). */
+struct block_count {
+    shared_u64 taken;
+    shared_u64 given;
+};
+
 /* Free spans, by size then address. Lock POOL; chunk entries of free spans and huge blocks too. */
 struct pool {
     struct shared_lock lock;
     shared_u32 dirty; /* roots of trees */
     shared_u32 clean;
     shared_u32 arenas_made; /* arenas[0..arenas_made) are initialised */
+    /* Huge blocks. Those that a big alignment made huge are of a large class. */
+    struct block_count huge[SIZE_CLASSES_MAX - SIZE_CLASSES_SMALL];
 };
 
 /* ---- arenas ---- */
@@ -111,9 +119,12 @@ struct bin { /* lock: its own */
     shared_u32 nonfull; /* root: other runs with free regions, by address */
     shared_u32 runs;    /* runs that the bin has, full ones too */
     uint32_t reserved;
-    shared_u64 regions_taken; /* statistics; lock BIN */
+    shared_u64 regions_taken; /* ever; what is out is the difference (audited); lock BIN */
     shared_u64 regions_given;
-    shared_u64 reserved_stats[4];
+    shared_u64 fills;      /* statistics; lock BIN */
+    shared_u64 flushes;    /* sections that gave a cache's regions back */
+    shared_u64 runs_made;  /* runs that became the bin's */
+    shared_u64 runs_again; /* times that a run with regions of old became current */
 };
 
 struct arena {
@@ -126,10 +137,9 @@ struct arena {
     shared_u32 pages_used;  /* in runs that are not free */
     shared_u32 threads;     /* thread slots that use this arena; lock POOL */
     uint32_t reserved;
-    shared_u64 large_taken; /* statistics; lock ARENA */
-    shared_u64 large_given;
-    uint8_t padding[16];
+    uint8_t padding[32];
     struct bin bins[SIZE_CLASSES_SMALL];
+    struct block_count large[SIZE_CLASSES_LARGE_END - SIZE_CLASSES_SMALL]; /* lock ARENA */
 };
 
 /* ---- roots ---- */
@@ -171,6 +181,8 @@ struct tcache {
     struct tcache_stack stacks[TCACHE_STACKS];
     shared_u32 gc_class; /* next to be looked at by the GC; private to the thread, as the rest */
     shared_u32 gc_ticks;
+    shared_u64 taken_bytes; /* statistics: of blocks that came from an arena or the pool ... */
+    shared_u64 given_bytes; /* ... and went back, through the cache or past it */
     shared_u32 lg_divisor[TCACHE_STACKS]; /* a fill takes capacity >> lg_divisor */
     shared_u32 low_water[TCACHE_STACKS];  /* 1: the mark was reached since the last GC step */
     shared_ptr storage[TCACHE_STORAGE];

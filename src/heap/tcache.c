@@ -22,6 +22,16 @@ static shared_ptr *first_of(struct tcache *tcache, uint32_t stack_index) {
                                 : sizeclass_stack_first(stack_index - 1)];
 }
 
+void tcache_count_taken(struct thread_slot *self, uint64_t bytes) {
+    shared_u64 *taken = &slot_tcache(self)->taken_bytes;
+    shared_store(taken, shared_get(taken) + bytes);
+}
+
+void tcache_count_given(struct thread_slot *self, uint64_t bytes) {
+    shared_u64 *given = &slot_tcache(self)->given_bytes;
+    shared_store(given, shared_get(given) + bytes);
+}
+
 static uint32_t clamp(uint32_t value, uint32_t low, uint32_t high) {
     value = value < low ? low : value;
     return value > high ? high : value;
@@ -40,8 +50,7 @@ static uint32_t wanted_capacity(const struct conf *conf, uint32_t size_class) {
                  entries);
 }
 
-void tcache_open(sharena_t *heap, struct thread_slot *self, const struct conf *conf) {
-    (void)heap;
+static void open_stacks(struct thread_slot *self, const struct conf *conf) {
     struct tcache *tcache = slot_tcache(self);
     for (uint32_t i = 0; i < TCACHE_STACKS; i++) {
         struct tcache_stack *stack = &tcache->stacks[i];
@@ -58,6 +67,13 @@ void tcache_open(sharena_t *heap, struct thread_slot *self, const struct conf *c
     }
     shared_store(&tcache->gc_class, 0u);
     shared_store(&tcache->gc_ticks, 0u);
+}
+
+void tcache_open(sharena_t *heap, struct thread_slot *self, const struct conf *conf) {
+    (void)heap;
+    open_stacks(self, conf);
+    shared_store(&slot_tcache(self)->taken_bytes, (uint64_t)0);
+    shared_store(&slot_tcache(self)->given_bytes, (uint64_t)0);
 }
 
 /* Moves the stack to the beginning of its storage if that part is unused. */
@@ -84,6 +100,7 @@ static void flush_oldest(sharena_t *heap, struct thread_slot *self, uint32_t sta
                          uint32_t count) {
     struct tcache_stack *stack = &slot_tcache(self)->stacks[stack_index];
     uint32_t size_class = stack_index - 1;
+    tcache_count_given(self, count * sizeclass_bytes(size_class));
     if (count != 0 && size_class < SIZE_CLASSES_SMALL) {
         bin_flush(heap, self, size_class, count);
     } else {
@@ -111,7 +128,7 @@ void tcache_enable(sharena_t *heap, struct thread_slot *self, const struct conf 
     struct conf changed = *conf;
     changed.tcache = enabled ? 1 : 0;
     tcache_flush(heap, self);
-    tcache_open(heap, self, &changed);
+    open_stacks(self, &changed);
 }
 
 void *tcache_pop(struct tcache_stack *stack) {
@@ -147,6 +164,7 @@ int tcache_refill(sharena_t *heap, struct thread_slot *self, uint32_t size_class
     shared_store(&tcache->low_water[index], 1u);
     uint32_t want = capacity >> shared_get(&tcache->lg_divisor[index]);
     uint32_t got = bin_fill(heap, self, shared_get(&self->arena) - 1, size_class, want ? want : 1);
+    tcache_count_taken(self, got * sizeclass_bytes(size_class));
     return got != 0 ? 1 : -1;
 }
 

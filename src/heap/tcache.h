@@ -45,6 +45,11 @@ void tcache_flush(sharena_t *heap, struct thread_slot *self);
 /* One step of the GC now and then; called on slow paths. */
 void tcache_tick(sharena_t *heap, struct thread_slot *self);
 
+/* Statistics of the thread: bytes of blocks that came to it or its cache from an arena or the pool,
+ * and that went back. No rule needs them, so no journal covers them. */
+void tcache_count_taken(struct thread_slot *self, uint64_t bytes);
+void tcache_count_given(struct thread_slot *self, uint64_t bytes);
+
 /* What the stack holds. */
 static inline uint32_t stack_count(const struct tcache_stack *stack) {
     return (uint32_t)((shared_ptr *)shared_get(&stack->top) -

@@ -82,14 +82,17 @@ static void test_every_class(void **state) {
     }
     struct books books = books_now();
     assert_int_equal(books.report.blocks_live, LAST - CLASS_16K + 1);
-    assert_int_equal(shared_get(&arena->large_taken), LAST - CLASS_16K + 1);
+    for (uint32_t i = CLASS_16K; i <= LAST; i++) {
+        assert_int_equal(shared_get(&arena->large[i - CLASS_16K].taken), 1);
+        assert_int_equal(shared_get(&arena->large[i - CLASS_16K].given), 0);
+    }
     for (uint32_t i = CLASS_16K; i <= LAST; i++) {
         assert_int_equal(clean_compare(blocks[i], sizeclass_bytes(i), i), sizeclass_bytes(i));
         give(blocks[i]);
         assert_false(large_is_block(heap, blocks[i]));
+        assert_int_equal(shared_get(&arena->large[i - CLASS_16K].given), 1);
     }
     assert_int_equal(books_now().report.blocks_live, 0);
-    assert_int_equal(shared_get(&arena->large_given), LAST - CLASS_16K + 1);
     assert_int_equal(shared_get(&arena->pages_used), 0);
 }
 
