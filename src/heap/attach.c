@@ -110,8 +110,7 @@ static int create(struct attachment *attachment, const struct sharena_options *o
 
 /* ---- an old heap ---- */
 
-/* Of this boot of the machine, and of this file: the same file system may hold copies of it. */
-static void read_boot_id(const struct heap_file *file, uint8_t boot_id[16]) {
+void attach_read_boot_id(const struct heap_file *file, uint8_t boot_id[16]) {
     int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
     char text[40] = {0};
     if (fd >= 0) {
@@ -133,7 +132,7 @@ static int recover_cold(struct attachment *attachment, uint32_t flags) {
     sharena_t *heap = attachment->mapping.base;
     const char *title = attachment->file.title;
     uint8_t boot_id[16];
-    read_boot_id(&attachment->file, boot_id);
+    attach_read_boot_id(&attachment->file, boot_id);
     if (shared_get(&heap_state(heap)->in_use) &&
         memcmp(boot_id, heap_state(heap)->boot_id, 16) != 0 && (flags & SHARENA_RECOVER) == 0) {
         return error_set(
@@ -212,7 +211,7 @@ static int attach_by_state(struct attachment *attachment, const struct sharena_o
  * cares: whoever opens then has no journal to roll back, for that is done. */
 static void set_boot_id(const struct heap_file *file, struct heap_state *state) {
     uint8_t boot_id[16];
-    read_boot_id(file, boot_id);
+    attach_read_boot_id(file, boot_id);
     if (memcmp(boot_id, state->boot_id, sizeof(boot_id)) != 0) {
         shared_store(&state->in_use, 0u);
         shared_order();

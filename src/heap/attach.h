@@ -20,4 +20,7 @@ void attach_discard(const struct heap_file *file);
  * */
 void attach_undo(struct attachment *attachment);
 
+/* Of this boot of the machine, and of this file: the same file system may hold copies of it. */
+void attach_read_boot_id(const struct heap_file *file, uint8_t boot_id[16]);
+
 #endif

@@ -1,0 +1,15 @@
+# Tests of the command `sharena`: tests/cli/test_X.py is one ctest, cli.X, which runs the program as a
+# user would. They run other processes: not for the thread sanitizer.
+if(inprocess_only)
+    return()
+endif()
+
+file(GLOB cli_tests CONFIGURE_DEPENDS tests/cli/test_*.py)
+foreach(source IN LISTS cli_tests)
+    get_filename_component(stem ${source} NAME_WE)
+    string(REGEX REPLACE "^test_" "" name ${stem})
+    add_test(NAME cli.${name} COMMAND python3 ${source})
+    set_tests_properties(cli.${name} PROPERTIES
+        LABELS cli TIMEOUT 300 SKIP_RETURN_CODE 77
+        ENVIRONMENT "SHARENA_BIN=${CMAKE_CURRENT_BINARY_DIR}/bin;${sanitizer_environment}")
+endforeach()

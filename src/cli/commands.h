@@ -1,0 +1,9 @@
+/* commands.h -- the commands, one file each. argv[0] is the name of the command. The result is an
+ * enum cli_status. */
+#ifndef SHARENA_CLI_COMMANDS_H
+#define SHARENA_CLI_COMMANDS_H
+
+int command_create(int argc, char **argv);
+int command_info(int argc, char **argv);
+
+#endif
