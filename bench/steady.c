@@ -7,7 +7,7 @@
  * of the two calls with their arguments. instructions.sh and syscalls.sh do that.
  *
  * Holds:  no turn of the loop leaves the fast path
- * Not here: time (pair.c).
+ * Not here: time (driver/).
  */
 #include <sharena/sharena.h>
 

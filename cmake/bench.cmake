@@ -1,19 +1,71 @@
-# Benchmarks: bench/X.c is one program, bin/bench_X in the build directory, with the static library.
-file(GLOB bench_sources CONFIGURE_DEPENDS bench/*.c)
-foreach(source IN LISTS bench_sources)
-    get_filename_component(name ${source} NAME_WE)
-    add_executable(bench_${name} ${source})
-    target_link_libraries(bench_${name} PRIVATE sharena_static sharena_private sharena_strict
-                                                Threads::Threads ${CMAKE_DL_LIBS})
-    set_target_properties(bench_${name} PROPERTIES
+# Benchmarks. bench/steady.c is for tools that count. bench/driver is linked with each of
+# bench/backends: one program bin/bench_NAME per allocator, so that nobody's malloc replaces another's.
+
+# What a user's program does: the calls go through the procedure linkage table.
+add_executable(bench_steady bench/steady.c)
+add_executable(bench_steady_shared bench/steady.c)
+target_link_libraries(bench_steady PRIVATE sharena_static Threads::Threads ${CMAKE_DL_LIBS})
+target_link_libraries(bench_steady_shared PRIVATE sharena)
+foreach(program bench_steady bench_steady_shared)
+    target_link_libraries(${program} PRIVATE sharena_private sharena_strict)
+    set_target_properties(${program} PROPERTIES
         RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/bin)
 endforeach()
 
-# What a user's program does: the calls go through the procedure linkage table.
-add_executable(bench_steady_shared bench/steady.c)
-target_link_libraries(bench_steady_shared PRIVATE sharena sharena_private sharena_strict)
-set_target_properties(bench_steady_shared PROPERTIES
-    RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/bin)
+file(GLOB driver_sources CONFIGURE_DEPENDS bench/driver/*.c)
+add_library(bench_driver OBJECT ${driver_sources})
+target_link_libraries(bench_driver PRIVATE sharena_private sharena_strict)
+
+set(bench_backends "")
+# add_backend(SOURCE LIBRARY...)
+function(add_backend source)
+    get_filename_component(name ${source} NAME_WE)
+    add_executable(bench_${name} bench/backends/${source} $<TARGET_OBJECTS:bench_driver>)
+    target_link_libraries(bench_${name} PRIVATE sharena_private sharena_strict Threads::Threads
+                                                ${ARGN})
+    set_target_properties(bench_${name} PROPERTIES
+        RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/bin)
+endfunction()
+
+# add_peer(SOURCE FOUND PACKAGE LIBRARY...) -- where it is installed; ./dev bench names those that are not.
+function(add_peer source found package)
+    if(${found})
+        add_backend(${source} ${ARGN})
+    else()
+        message(STATUS "sharena: no benchmark of ${source}: ${package} is not installed")
+    endif()
+endfunction()
+
+add_backend(bare.c)
+add_backend(sharena.c sharena)
+
+# The peers; not with a sanitizer, which is a malloc of its own.
+if(NOT SHARENA_SANITIZE)
+    include(CheckLanguage)
+    check_language(CXX)
+    if(CMAKE_CXX_COMPILER)
+        enable_language(CXX)
+        find_path(BOOST_INTERPROCESS_DIR boost/interprocess/managed_mapped_file.hpp)
+    endif()
+    pkg_check_modules(JEMALLOC IMPORTED_TARGET jemalloc)
+    pkg_check_modules(TCMALLOC IMPORTED_TARGET libtcmalloc_minimal)
+    pkg_check_modules(PMEMOBJ IMPORTED_TARGET libpmemobj)
+    find_library(MIMALLOC_LIBRARY mimalloc)
+    find_path(MIMALLOC_DIR mimalloc.h)
+    add_backend(glibc.c)
+    add_peer(jemalloc.c JEMALLOC_FOUND libjemalloc-dev PkgConfig::JEMALLOC)
+    add_peer(mimalloc.c MIMALLOC_LIBRARY libmimalloc-dev ${MIMALLOC_LIBRARY})
+    add_peer(tcmalloc.c TCMALLOC_FOUND libgoogle-perftools-dev PkgConfig::TCMALLOC)
+    add_peer(pmemobj.c PMEMOBJ_FOUND libpmemobj-dev PkgConfig::PMEMOBJ)
+    add_peer(boost.cpp BOOST_INTERPROCESS_DIR libboost-dev)
+    if(TARGET bench_pmemobj)
+        target_compile_definitions(bench_pmemobj PRIVATE
+            PMEMOBJ_PACKAGE_VERSION="${PMEMOBJ_VERSION}")
+    endif()
+    if(TARGET bench_boost)
+        target_compile_features(bench_boost PRIVATE cxx_std_17)
+    endif()
+endif()
 
 # Counts, which are the same in every run, are tests. They hold for optimised code only.
 if(SHARENA_BUILD_TESTS AND NOT SHARENA_SANITIZE AND CMAKE_BUILD_TYPE MATCHES "^Rel")
