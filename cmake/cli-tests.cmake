@@ -13,3 +13,9 @@ foreach(source IN LISTS cli_tests)
         LABELS cli TIMEOUT 300 SKIP_RETURN_CODE 77
         ENVIRONMENT "SHARENA_BIN=${CMAKE_CURRENT_BINARY_DIR}/bin;${sanitizer_environment}")
 endforeach()
+
+# A process that fills a heap as a test tells it, for tests that compare what the command says with it.
+add_executable(cli_content tests/cli/content.c)
+target_link_libraries(cli_content PRIVATE sharena sharena_private Threads::Threads)
+set_target_properties(cli_content PROPERTIES
+    RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/bin)

@@ -38,7 +38,8 @@ LAYERS = {
     },
     "cli": {
         0: ["cli", "args", "print", "commands"],
-        1: ["create", "info"],
+        1: ["create", "info", "map", "map_walk", "map_cells", "map_draw", "map_text", "map_svg",
+            "map_html", "map_json"],
         2: ["main"],
     },
 }
