@@ -14,8 +14,10 @@ foreach(source IN LISTS cli_tests)
         ENVIRONMENT "SHARENA_BIN=${CMAKE_CURRENT_BINARY_DIR}/bin;${sanitizer_environment}")
 endforeach()
 
-# A process that fills a heap as a test tells it, for tests that compare what the command says with it.
+# Processes for these tests to look at: content fills a heap as it is told, churn never stops changing one.
 add_executable(cli_content tests/cli/content.c)
 target_link_libraries(cli_content PRIVATE sharena sharena_private Threads::Threads)
-set_target_properties(cli_content PROPERTIES
+add_executable(cli_churn tests/cli/churn.c)
+target_link_libraries(cli_churn PRIVATE sharena_static sharena_private Threads::Threads)
+set_target_properties(cli_content cli_churn PROPERTIES
     RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/bin)

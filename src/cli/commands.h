@@ -6,5 +6,6 @@
 int command_create(int argc, char **argv);
 int command_info(int argc, char **argv);
 int command_map(int argc, char **argv);
+int command_snapshot(int argc, char **argv);
 
 #endif

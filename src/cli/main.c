@@ -19,6 +19,7 @@ static const struct command commands[] = {
     {"create", command_create, "make a new heap"},
     {"info", command_info, "what a file is, and what was fixed when the heap was made"},
     {"map", command_map, "the heap as a picture: what each page is, and how much of it is used"},
+    {"snapshot", command_snapshot, "copy a heap, also one that is in use"},
 };
 
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))

@@ -6,9 +6,11 @@ A test is a program of its own with unittest cases. SHARENA_BIN is the folder wi
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 BIN = os.environ.get("SHARENA_BIN") or sys.exit("SHARENA_BIN: the folder with the programs is not set")
@@ -76,6 +78,45 @@ class Case(unittest.TestCase):
     def create(self, *options, path=None):
         self.run_fine("create", *options, path or self.heap)
         return path or self.heap
+
+
+    def start(self, *arguments, **more):
+        """A helper of these tests that says "running" once it is; killed at the end of the test."""
+        process = subprocess.Popen([str(x) for x in arguments], stdout=subprocess.PIPE, text=True,
+                                   **more)
+        self.addCleanup(self.end, process)
+        self.assertEqual(process.stdout.readline(), "running\n")
+        return process
+
+    @staticmethod
+    def end(process):
+        if process.returncode is not None:
+            return
+        for child in children(process.pid):
+            os.kill(child, signal.SIGKILL)
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+    def churn(self, command, *arguments, **more):
+        return self.start(program("cli_churn"), command, self.heap, *arguments, **more)
+
+    def wait_for(self, condition, what, seconds=30):
+        deadline = time.monotonic() + seconds
+        while not condition():
+            self.assertLess(time.monotonic(), deadline, what)
+            time.sleep(0.01)
+
+
+def children(pid):
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+        return [int(x) for x in file.read().split()]
+
+
+def state_of(pid):
+    """The letter of /proc/PID/stat: T is stopped."""
+    with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+        return file.read().rpartition(")")[2].split()[0]
 
 
 def main():
