@@ -24,8 +24,8 @@ LAYERS = {
     },
     "heap": {
         0: ["layout", "geometry", "sizeclass"],
-        1: ["tree", "misuse", "fill"],
-        2: ["backing"],
+        1: ["tree", "locate", "fill"],
+        2: ["backing", "misuse"],
         3: ["chunk", "run"],
         4: ["arena"],
         5: ["bin", "large"],

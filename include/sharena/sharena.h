@@ -35,7 +35,7 @@
  *   Misuse      A double free, a wild or foreign pointer is reported on stderr and aborts as soon
  *               as it is seen, before anything shared has changed: at the latest when the cache that
  *               took it is flushed. (A block of another heap that this thread used last is not
- *               reported, but freed there.)
+ *               reported, but freed there.) A hook may decide otherwise: see "Misuse" below.
  *
  * Source of the algorithms: jemalloc 4 (arenas, runs, bins, thread caches; J. Evans, "A Scalable
  * Concurrent malloc(3) Implementation for FreeBSD", 2006), for memory that is shared.
@@ -293,6 +293,43 @@ SHARENA_API int sharena_purge(sharena_t *heap);
 
 /* Makes the heap durable as of now, where the file can be (msync). Returns 0 or an errno value. */
 SHARENA_API int sharena_sync(sharena_t *heap);
+
+/* ---- misuse -------------------------------------------------------------------------------- */
+
+enum sharena_misuse_kind {
+    SHARENA_MISUSE_FOREIGN = 1,     /* a pointer that is not in the heap */
+    SHARENA_MISUSE_NOT_A_BLOCK,     /* no block begins there: inside of one, or freed before */
+    SHARENA_MISUSE_DOUBLE_FREE,     /* the block is free already */
+    SHARENA_MISUSE_SIZE,            /* a sized free with a size that the block never had */
+    SHARENA_MISUSE_WRITE_AFTER_FREE /* a block was stored to while it was in quarantine */
+};
+
+struct sharena_misuse {
+    int kind; /* enum sharena_misuse_kind */
+    int pid;  /* who did it; with a write after a free: who has found it */
+    int tid;
+    int freed_pid; /* in whose cache or quarantine the block is; 0: unknown */
+    int freed_tid;
+    sharena_t *heap;
+    const char *path;  /* of the heap, as it was opened */
+    const void *ptr;   /* what was handed in; with a write after a free: the first byte changed */
+    const void *block; /* the block that `ptr` is in, live or free; NULL if it is in none */
+    size_t bytes;      /* its usable size; 0 */
+    const char *text;  /* what was wrong, in a few words */
+};
+
+/* Returns 0: the call is dropped, as if it had not been made (sharena_realloc() and its like return
+ * NULL with errno EINVAL, sharena_free_from() returns EINVAL, sizes are 0); after a write after a
+ * free the block goes back as if nothing had been. Anything else: a report on stderr, then abort().
+ * It runs in the thread that noticed, which is the offender or, at the latest, the thread whose
+ * cache is flushed, with no lock held. It must not use the heap. */
+typedef int (*sharena_misuse_hook_t)(const struct sharena_misuse *misuse, void *arg);
+
+/* From now on `hook` decides what becomes of misuse of this heap in this process; NULL: the option
+ * `abort` does, as at first. Set it before threads use the heap: one that misuses it meanwhile may
+ * see the new hook with the old arg. A fork's child has it too. Returns 0, or EINVAL (not an
+ * attached heap). */
+SHARENA_API int sharena_set_misuse_hook(sharena_t *heap, sharena_misuse_hook_t hook, void *arg);
 
 /* ---- introspection ------------------------------------------------------------------------- */
 

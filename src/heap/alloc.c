@@ -244,32 +244,60 @@ int alloc_block_to(sharena_t *heap, struct thread_slot *self, const struct reque
     return try_once_to(heap, self, &plan, where) ? 0 : ENOMEM;
 }
 
-uint32_t alloc_class_of(sharena_t *heap, const void *ptr) {
+static COLD uint32_t not_live(const sharena_t *heap, enum sharena_misuse_kind kind, const void *ptr,
+                              const char *text) {
+    misuse(heap, kind, ptr, text);
+    return SIZE_CLASSES_MAX;
+}
+
+static COLD uint32_t not_in_heap(const sharena_t *heap, const void *ptr) {
+    return not_live(heap, SHARENA_MISUSE_FOREIGN, ptr,
+                    registry_heap_of(ptr) == NULL || registry_heap_of(ptr) == heap
+                        ? "pointer that is not in this heap"
+                        : "pointer that is not in this heap but in another one");
+}
+
+/* The class of a region, if it may be live: a bin has it if its bit is set. */
+static uint32_t class_of_region(const sharena_t *heap, const void *ptr) {
+    uint32_t first;
+    uint32_t index;
+    struct run *run = bin_find_run(heap, ptr, &first, &index);
+    if (run == NULL) {
+        return not_live(heap, SHARENA_MISUSE_NOT_A_BLOCK, ptr,
+                        "pointer that is not the start of a block");
+    }
+    if ((shared_get(run_bitmap_word(run, index)) >> index % 64 & 1) != 0) {
+        return not_live(heap, SHARENA_MISUSE_DOUBLE_FREE, ptr,
+                        "double free of a small block, or use of a free one");
+    }
+    return shared_get(&run->size_class);
+}
+
+uint32_t alloc_class_of(const sharena_t *heap, const void *ptr) {
     if (!is_user_data(heap, ptr)) {
-        misuse(heap, ptr, "pointer that is not in this heap");
+        return not_in_heap(heap, ptr);
     }
     uint32_t page = page_of(heap, ptr);
     uint32_t stack = shared_get(heap_page_map(heap) + page) / (uint32_t)sizeof(struct tcache_stack);
     if (stack == 0) {
-        misuse(heap, ptr, "pointer that is not a live block: it was freed, or points into one");
+        return not_live(heap, SHARENA_MISUSE_NOT_A_BLOCK, ptr,
+                        "pointer that is not a live block: it was freed, or points into one");
     }
     if (stack <= SIZE_CLASSES_SMALL) {
-        uint32_t first;
-        if (bin_find_run(heap, ptr, &first, NULL) == NULL) {
-            misuse(heap, ptr, "pointer that is not the start of a block");
-        }
-        return stack - 1;
+        return class_of_region(heap, ptr);
     }
     if (!large_is_block(heap, ptr) && !huge_is_block(heap, ptr)) {
-        misuse(heap, ptr, "pointer that is not the start of a block");
+        return not_live(heap, SHARENA_MISUSE_NOT_A_BLOCK, ptr,
+                        "pointer that is not the start of a block");
     }
     return stack != TCACHE_UNCACHED
                ? stack - 1
                : shared_get(&heap_chunk(heap, chunk_of_page(page))->size_class);
 }
 
-void alloc_free(sharena_t *heap, struct thread_slot *self, void *ptr, int use_cache) {
-    uint32_t size_class = alloc_class_of(heap, ptr);
+/* What alloc_class_of() found to be a live block of that class. */
+static void free_block(sharena_t *heap, struct thread_slot *self, void *ptr, uint32_t size_class,
+                       int use_cache) {
     uint32_t stack = shared_get(heap_page_map(heap) + page_of(heap, ptr)) /
                      (uint32_t)sizeof(struct tcache_stack);
     tcache_tick(heap, self);
@@ -279,14 +307,25 @@ void alloc_free(sharena_t *heap, struct thread_slot *self, void *ptr, int use_ca
     }
 }
 
-void alloc_free_from(sharena_t *heap, struct thread_slot *self, void **where) {
+void alloc_free(sharena_t *heap, struct thread_slot *self, void *ptr, int use_cache) {
+    uint32_t size_class = alloc_class_of(heap, ptr);
+    if (size_class != SIZE_CLASSES_MAX) {
+        free_block(heap, self, ptr, size_class, use_cache);
+    }
+}
+
+int alloc_free_from(sharena_t *heap, struct thread_slot *self, void **where) {
     void *block = *where;
-    (void)alloc_class_of(heap, block); /* misuse stops before anything is changed */
+    uint32_t size_class = alloc_class_of(heap, block); /* before anything is changed */
+    if (size_class == SIZE_CLASSES_MAX) {
+        return error_set(EINVAL, "%p is not a live block of the heap %p", block, (void *)heap);
+    }
     publish_begin(self, PENDING_FREE, where, block);
     shared_publish(where, NULL);
     shared_order();
-    alloc_free(heap, self, block, 1);
+    free_block(heap, self, block, size_class, 1);
     publish_end(self);
+    return 0;
 }
 
 static int resize_in_place(sharena_t *heap, struct thread_slot *self, void *ptr,
@@ -300,9 +339,9 @@ static int resize_in_place(sharena_t *heap, struct thread_slot *self, void *ptr,
 int alloc_resize(sharena_t *heap, struct thread_slot *self, void *ptr, uint32_t size_class) {
     uint32_t old = alloc_class_of(heap, ptr);
     if (old == size_class) {
-        return 1;
+        return old != SIZE_CLASSES_MAX;
     }
-    if (old < SIZE_CLASSES_SMALL || size_class < SIZE_CLASSES_SMALL ||
+    if (old < SIZE_CLASSES_SMALL || old == SIZE_CLASSES_MAX || size_class < SIZE_CLASSES_SMALL ||
         !resize_in_place(heap, self, ptr, size_class)) {
         return 0;
     }

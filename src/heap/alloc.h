@@ -27,15 +27,16 @@ void *alloc_block(sharena_t *heap, struct thread_slot *self, const struct reques
 int alloc_block_to(sharena_t *heap, struct thread_slot *self, const struct request *request,
                    void **where) __attribute__((warn_unused_result));
 
-/* Gives a block back: into the cache, or past it. Misuse stops here. */
+/* Gives a block back: into the cache, or past it. What is none is reported and left. */
 void alloc_free(sharena_t *heap, struct thread_slot *self, void *ptr, int use_cache);
 
 /* Frees the block in *where, which is not NULL, and clears it, by the recoverable step of
- * publish.h. */
-void alloc_free_from(sharena_t *heap, struct thread_slot *self, void **where);
+ * publish.h. 0, or EINVAL with error_set if it is none: then it is reported, and nothing was
+ * done. */
+int alloc_free_from(sharena_t *heap, struct thread_slot *self, void **where);
 
-/* The class of a live block; misuse if it is none. */
-uint32_t alloc_class_of(sharena_t *heap, const void *ptr);
+/* The class of a live block; SIZE_CLASSES_MAX if it is none, which is reported. */
+uint32_t alloc_class_of(const sharena_t *heap, const void *ptr);
 
 /* Makes the block one of `size_class` in place if it can: 1 or 0. */
 int alloc_resize(sharena_t *heap, struct thread_slot *self, void *ptr, uint32_t size_class);

@@ -85,7 +85,7 @@ static COLD void free_slow(sharena_t *heap, void *ptr) {
     if (ptr != NULL) {
         struct thread_slot *self = heap_enter(heap);
         if (self == NULL && errno == EINVAL) {
-            misuse(heap, ptr, "free in a heap that is not attached");
+            misuse(heap, SHARENA_MISUSE_FOREIGN, ptr, "free in a heap that is not attached");
         }
         if (self != NULL) {
             alloc_free(heap, self, ptr, 1);
@@ -164,6 +164,12 @@ static void fill_tail(sharena_t *heap, void *ptr, size_t old_bytes, uint32_t siz
     fill_range(ptr, old_bytes, sizeclass_bytes(size_class), fill_for_new(&attachment->conf, zero));
 }
 
+/* The real size of a live block; 0 for what is none, which is reported. */
+static size_t bytes_of(const sharena_t *heap, const void *ptr) {
+    uint32_t size_class = alloc_class_of(heap, ptr);
+    return size_class != SIZE_CLASSES_MAX ? sizeclass_bytes(size_class) : 0;
+}
+
 SHARENA_API void *sharena_rallocx(sharena_t *heap, void *ptr, size_t size, int flags) {
     struct request request;
     if (ptr == NULL) {
@@ -175,7 +181,10 @@ SHARENA_API void *sharena_rallocx(sharena_t *heap, void *ptr, size_t size, int f
         errno = error != 0 ? error : errno;
         return NULL;
     }
-    size_t old_bytes = sizeclass_bytes(alloc_class_of(heap, ptr));
+    size_t old_bytes = bytes_of(heap, ptr);
+    if (old_bytes == 0) {
+        return error_null(EINVAL, "%p is not a live block of the heap %p", ptr, (void *)heap);
+    }
     uint32_t size_class = alloc_class_for(heap, size, request.alignment);
     if (size_class != SIZE_CLASSES_MAX && ((uintptr_t)ptr & (request.alignment - 1)) == 0 &&
         alloc_resize(heap, self, ptr, size_class)) {
@@ -198,9 +207,9 @@ SHARENA_API size_t sharena_xallocx(sharena_t *heap, void *ptr, size_t size, size
                                    int flags) {
     struct request request;
     struct thread_slot *self = heap_enter(heap);
-    size_t old_bytes = sizeclass_bytes(alloc_class_of(heap, ptr));
+    size_t old_bytes = bytes_of(heap, ptr);
     size_t most = extra > SIZE_MAX - size ? SIZE_MAX : size + extra;
-    if (self == NULL || alloc_request(size, flags, &request) != 0) {
+    if (self == NULL || old_bytes == 0 || alloc_request(size, flags, &request) != 0) {
         return old_bytes;
     }
     uint32_t least_class = alloc_class_for(heap, size, 1);
@@ -220,7 +229,7 @@ SHARENA_API size_t sharena_xallocx(sharena_t *heap, void *ptr, size_t size, size
 
 SHARENA_API size_t sharena_sallocx(sharena_t *heap, const void *ptr, int flags) {
     (void)flags;
-    return sizeclass_bytes(alloc_class_of(heap, ptr));
+    return bytes_of(heap, ptr);
 }
 
 SHARENA_API size_t sharena_usable_size(sharena_t *heap, const void *ptr) {
@@ -245,8 +254,13 @@ SHARENA_API void sharena_sdallocx(sharena_t *heap, void *ptr, size_t size, int f
         return;
     }
     size_t alignment = (size_t)1 << (flags & 0x3f);
-    if (alloc_class_of(heap, ptr) < alloc_class_for(heap, size, alignment)) {
-        misuse(heap, ptr, "sized free with a size that the block never had");
+    uint32_t size_class = alloc_class_of(heap, ptr);
+    if (size_class == SIZE_CLASSES_MAX) {
+        return;
+    }
+    if (size_class < alloc_class_for(heap, size, alignment)) {
+        misuse(heap, SHARENA_MISUSE_SIZE, ptr, "sized free with a size that the block never had");
+        return;
     }
     sharena_dallocx(heap, ptr, flags);
 }
@@ -304,8 +318,5 @@ SHARENA_API int sharena_free_from(sharena_t *heap, void **where) {
         return errno;
     }
     int error = check_where(heap, where);
-    if (error == 0 && *where != NULL) {
-        alloc_free_from(heap, self, where);
-    }
-    return error;
+    return error == 0 && *where != NULL ? alloc_free_from(heap, self, where) : error;
 }

@@ -281,26 +281,27 @@ static enum give_result give_region(sharena_t *heap, struct thread_slot *self, s
     return GIVEN;
 }
 
-/* Nothing of the section stays; then the application is stopped. */
-static __attribute__((noreturn, cold)) void give_up(sharena_t *heap, struct thread_slot *self,
-                                                    struct bin *bin, void *ptr,
-                                                    enum give_result result) {
-    journal_roll_back(heap, self);
-    lock_release(heap, self, &bin->lock);
-    misuse(heap, ptr,
-           result == DOUBLE_FREE ? "double free of a small block"
-                                 : "free of a pointer that is not the start of a block");
+static int is_bad(enum give_result result) {
+    return result == BAD_POINTER || result == DOUBLE_FREE;
+}
+
+/* A bad pointer was dropped: it is nobody's any more, and no lock is held. */
+static COLD void report(const sharena_t *heap, const struct thread_slot *self, const void *ptr,
+                        enum give_result result) {
+    if (result == DOUBLE_FREE) {
+        misuse_in_slot(heap, self, SHARENA_MISUSE_DOUBLE_FREE, ptr, "double free of a small block");
+    } else {
+        misuse_in_slot(heap, self, SHARENA_MISUSE_NOT_A_BLOCK, ptr,
+                       "free of a pointer that is not the start of a block");
+    }
 }
 
 #define NO_ARENA UINT32_MAX
 
-/* The arena that a cached region belongs to; NO_ARENA: it is none, and its thread is dead. */
-static uint32_t arena_of(sharena_t *heap, const struct thread_slot *self, void *ptr) {
+/* The arena that a cached region belongs to; NO_ARENA: it is none. */
+static uint32_t arena_of(const sharena_t *heap, const void *ptr) {
     uint32_t page;
     const struct run *run = bin_find_run(heap, ptr, &page, NULL);
-    if (run == NULL && !misuse_is_inherited(heap, self)) {
-        misuse(heap, ptr, "free of a pointer that is not the start of a block");
-    }
     return run != NULL ? shared_get(&run->arena) : NO_ARENA;
 }
 
@@ -311,7 +312,7 @@ static uint32_t group(sharena_t *heap, struct thread_slot *self, shared_ptr *ite
     uint32_t front = 0;
     for (uint32_t i = 0; i < count; i++) {
         void *item = shared_get(&items[i]);
-        if (arena_of(heap, self, item) != arena) {
+        if (arena_of(heap, item) != arena) {
             continue;
         }
         if (i != front) {
@@ -335,7 +336,8 @@ static void commit_given(struct thread_slot *self, struct tcache_stack *stack, s
     journal_commit(self);
 }
 
-/* Gives items[0..count) to their one bin until all are given or a run is in the hand; how many. */
+/* Gives items[0..count) to their one bin until all are given, a run is in the hand, or one was bad,
+ * which is dropped; how many. */
 static uint32_t flush_some(sharena_t *heap, struct thread_slot *self, struct tcache_stack *stack,
                            struct bin *bin, shared_ptr *items, uint32_t count) {
     uint32_t given = 0;
@@ -343,25 +345,21 @@ static uint32_t flush_some(sharena_t *heap, struct thread_slot *self, struct tca
     enum give_result result = GIVEN;
     lock_acquire(heap, self, &bin->lock);
     count_one(&bin->flushes);
-    while (given < count && result != EMPTIED) {
+    while (given < count && result == GIVEN) {
         if (!journal_has_room(self, SECTION_ROOM)) {
             commit_given(self, stack, bin, items, given, counted);
             counted = given;
         }
-        void *item = shared_get(&items[given]);
-        result = give_region(heap, self, bin, item);
-        if (UNLIKELY(result == BAD_POINTER || result == DOUBLE_FREE)) {
-            if (!misuse_is_inherited(heap, self)) {
-                give_up(heap, self, bin, item, result);
-            }
-            counted++; /* dropped, not given */
-        }
+        result = give_region(heap, self, bin, shared_get(&items[given]));
+        counted += (uint32_t)is_bad(result); /* dropped, not given */
         given++;
     }
     commit_given(self, stack, bin, items, given, counted);
     lock_release(heap, self, &bin->lock);
     if (result == EMPTIED) {
         arena_give(heap, self);
+    } else if (UNLIKELY(is_bad(result))) {
+        report(heap, self, shared_get(&items[given - 1]), result);
     }
     return given;
 }
@@ -370,10 +368,12 @@ static uint32_t flush_some(sharena_t *heap, struct thread_slot *self, struct tca
 static uint32_t flush_arena(sharena_t *heap, struct thread_slot *self, struct tcache_stack *stack,
                             uint32_t size_class, uint32_t count) {
     shared_ptr *items = shared_get(&stack->bottom);
-    uint32_t arena = arena_of(heap, self, shared_get(&items[0]));
-    if (arena == NO_ARENA) {
+    void *oldest = shared_get(&items[0]);
+    uint32_t arena = arena_of(heap, oldest);
+    if (UNLIKELY(arena == NO_ARENA)) {
         journal_set(self, &stack->bottom, &items[1]);
         journal_commit(self);
+        report(heap, self, oldest, BAD_POINTER);
         return 1;
     }
     struct bin *bin = &heap_arena(heap, arena)->bins[size_class];
@@ -395,19 +395,23 @@ void bin_give_one(sharena_t *heap, struct thread_slot *self, void *ptr) {
     uint32_t page;
     const struct run *run = bin_find_run(heap, ptr, &page, NULL);
     if (run == NULL) {
-        misuse(heap, ptr, "free of a pointer that is not the start of a block");
+        journal_set(self, &self->pending.kind, PENDING_NONE);
+        journal_commit(self);
+        report(heap, self, ptr, BAD_POINTER);
+        return;
     }
     struct bin *bin = bin_of(heap, run);
     lock_acquire(heap, self, &bin->lock);
     enum give_result result = give_region(heap, self, bin, ptr);
-    if (UNLIKELY(result == BAD_POINTER || result == DOUBLE_FREE)) {
-        give_up(heap, self, bin, ptr, result);
+    if (!is_bad(result)) {
+        journal_set(self, &bin->regions_given, shared_get(&bin->regions_given) + 1);
     }
-    journal_set(self, &bin->regions_given, shared_get(&bin->regions_given) + 1);
     journal_set(self, &self->pending.kind, PENDING_NONE);
     journal_commit(self);
     lock_release(heap, self, &bin->lock);
     if (result == EMPTIED) {
         arena_give(heap, self);
+    } else if (UNLIKELY(is_bad(result))) {
+        report(heap, self, ptr, result);
     }
 }

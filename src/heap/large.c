@@ -84,11 +84,10 @@ int large_is_block(const sharena_t *heap, const void *ptr) {
 }
 
 void large_drop(sharena_t *heap, struct thread_slot *self, struct tcache_stack *stack, void *ptr) {
-    if (!misuse_is_inherited(heap, self)) {
-        misuse(heap, ptr, "free of a pointer that is not a live large or huge block");
-    }
     large_end_owner(self, stack);
     journal_commit(self);
+    misuse_in_slot(heap, self, SHARENA_MISUSE_NOT_A_BLOCK, ptr,
+                   "free of a pointer that is not a live large or huge block");
 }
 
 void large_free(sharena_t *heap, struct thread_slot *self, void *ptr, struct tcache_stack *stack) {

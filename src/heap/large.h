@@ -16,8 +16,7 @@ void *large_alloc(sharena_t *heap, struct thread_slot *self, uint32_t index, uin
  * cached) ends self's pending step. */
 void large_free(sharena_t *heap, struct thread_slot *self, void *ptr, struct tcache_stack *stack);
 
-/* What becomes of a pointer that is no live large or huge block: misuse, or dropped if it is
- * inherited. */
+/* What becomes of a pointer that is no live large or huge block: it is dropped, then reported. */
 void large_drop(sharena_t *heap, struct thread_slot *self, struct tcache_stack *stack, void *ptr);
 
 /* Makes the block one of another large class where it is: 1, or 0 if that cannot be. */

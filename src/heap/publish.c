@@ -41,7 +41,8 @@ void publish_give_back(sharena_t *heap, struct thread_slot *self, void *block) {
     } else if (shared_get(heap_page_map(heap) + page) != 0) {
         bin_give_one(heap, self, block);
     } else {
-        misuse(heap, block, "free of a pointer that is not a live block");
+        misuse_in_slot(heap, self, SHARENA_MISUSE_NOT_A_BLOCK, block,
+                       "free of a pointer that is not a live block");
     }
 }
 

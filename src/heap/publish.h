@@ -27,7 +27,8 @@ void publish_end(struct thread_slot *self);
 /* Decides an open step of a dead thread, as the table says. The caller holds the slot's token. */
 void publish_settle(sharena_t *heap, struct thread_slot *self);
 
-/* Gives a live block back past the cache; ends the pending step in the same commit. */
+/* Gives a live block back past the cache; ends the pending step in the same commit. What is none is
+ * reported and dropped. */
 void publish_give_back(sharena_t *heap, struct thread_slot *self, void *block);
 
 /* The stack that caches blocks like this one, by the page map. */

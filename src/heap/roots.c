@@ -205,7 +205,7 @@ static int make(sharena_t *heap, struct thread_slot *self, struct root *root,
                 const struct maker *maker) {
     const struct request request = {.size = maker->size, .alignment = 1, .use_cache = 1};
     if (shared_get(&root->block) != NULL) { /* of a maker that died */
-        alloc_free_from(heap, self, block_of(root));
+        (void)alloc_free_from(heap, self, block_of(root));
     }
     int error = alloc_block_to(heap, self, &request, block_of(root));
     void *block = shared_get(&root->block);
@@ -214,7 +214,7 @@ static int make(sharena_t *heap, struct thread_slot *self, struct root *root,
         error = maker->init != NULL ? maker->init(block, maker->arg) : 0;
         if (error != 0) {
             error = error_set(error, "the init function of a root returned %d", error);
-            alloc_free_from(heap, self, block_of(root));
+            (void)alloc_free_from(heap, self, block_of(root));
         }
     }
     settle(heap, self, root, error == 0 ? block : NULL);

@@ -44,6 +44,7 @@ static const struct conf_entry entries[] = {
     {"dirty_decay_ms", CONF_MS, offsetof(struct conf, dirty_decay_ms), 0, 86400000, NULL},
     {"lg_dirty_mult", CONF_U32, offsetof(struct conf, lg_dirty_mult), 0, 31, NULL},
     {"zero", CONF_BOOL, offsetof(struct conf, zero), 0, 1, NULL},
+    {"abort", CONF_BOOL, offsetof(struct conf, abort), 0, 1, NULL},
 };
 
 #define ENTRIES (sizeof(entries) / sizeof(entries[0]))
@@ -72,6 +73,7 @@ void conf_default(struct conf *conf) {
         .purge = PURGE_DECAY,
         .dirty_decay_ms = 10000,
         .lg_dirty_mult = 3,
+        .abort = 1,
     };
 }
 

@@ -23,6 +23,7 @@ struct conf {                         /* per process and heap; opt.<name> in ctl
     uint32_t purge;            /* enum conf_purge: by what free pages are given back */
     uint32_t dirty_decay_ms;   /* PURGE_DECAY: until a free page is; 0 at once, CONF_MS_NEVER */
     uint32_t lg_dirty_mult;    /* PURGE_RATIO: dirty pages <= used pages >> lg_dirty_mult */
+    uint32_t abort;            /* bool: misuse aborts, if no hook decides */
 };
 
 /* Whether something is to be done at each call. Then no thread gets a hint (thread.h), so all calls

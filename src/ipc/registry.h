@@ -25,6 +25,8 @@ struct attachment { /* process-private */
     uint32_t reap_wanted; /* a dead owner was met: reap when no lock is held; atomic */
     uint32_t next_probe;  /* the process slot that is looked at next (slot_any_dead); atomic */
     uint64_t reap_due_ms; /* CLOCK_MONOTONIC_COARSE of the next look for the dead; atomic */
+    sharena_misuse_hook_t misuse_hook; /* NULL: the option `abort` decides; atomic */
+    void *misuse_arg;                  /* atomic */
 };
 
 /* Makes an entry and returns it, still invisible; NULL when HEAPS_MAX are in use. Registry lock. */

@@ -506,7 +506,7 @@ static void test_a_double_free_is_caught(void **state) {
     misdeed.block = take_one(0, 1);
     uint32_t free_regions = shared_get(&run_of(other)->free_regions);
     child_stops(flush_twice, &misdeed, "double free of a small block");
-    assert_int_equal(shared_get(&run_of(other)->free_regions), free_regions); /* all is undone */
+    assert_int_equal(shared_get(&run_of(other)->free_regions), free_regions + 1); /* the first */
     (void)sharena_reap(heap);
     assert_int_equal(books_now().report.blocks_live, before.report.blocks_live - 1);
     give_one(other);
@@ -524,6 +524,76 @@ static void test_interior_pointers_are_caught(void **state) {
     (void)sharena_reap(heap); /* the block itself was given rightly, the other one is dropped */
     assert_int_equal(books_now().report.blocks_live, before.report.blocks_live - 1);
     assert_int_equal(books_now().report.blocks_cached, 0);
+}
+
+/* ---- misuse that a hook lets pass ---- */
+
+static struct sharena_misuse reported[8];
+static unsigned reports;
+
+static int go_on(const struct sharena_misuse *what, void *arg) {
+    (void)arg;
+    reported[reports++ % 8] = *what;
+    return 0;
+}
+
+static void assert_reported(unsigned which, int kind, const void *ptr) {
+    assert_true(which < reports);
+    assert_int_equal(reported[which].kind, kind);
+    assert_ptr_equal(reported[which].ptr, ptr);
+}
+
+/* What is bad is left out, wherever it stands; all else is given, and counted. */
+static void test_a_flush_goes_on_behind_what_is_bad(void **state) {
+    (void)state;
+    struct bin *bin = bin_of(0, 1);
+    shared_ptr *top = shared_get(&stack_for(1)->top);
+    struct books before = books_now();
+    uint64_t given = shared_get(&bin->regions_given);
+    char *blocks[4];
+    for (unsigned i = 0; i < 4; i++) {
+        blocks[i] = take_one(0, 1);
+    }
+    char *const flushed[] = {blocks[0] + 1, blocks[0], blocks[1],     blocks[0],
+                             blocks[2],     blocks[1], blocks[2] + 3, blocks[3]};
+    for (unsigned i = 0; i < 8; i++) {
+        shared_store(&top[i], flushed[i]);
+    }
+    shared_store(&stack_for(1)->top, top + 8);
+    reports = 0;
+    assert_int_equal(sharena_set_misuse_hook(heap, go_on, NULL), 0);
+    bin_flush(heap, self, 1, 8);
+    assert_int_equal(sharena_set_misuse_hook(heap, NULL, NULL), 0);
+    assert_int_equal(reports, 4);
+    assert_reported(0, SHARENA_MISUSE_NOT_A_BLOCK, blocks[0] + 1);
+    assert_true(journal_is_empty(self));
+    assert_int_equal(shared_get(&bin->regions_given), given + 4);
+    assert_int_equal(cached(1), 0);
+    assert_int_equal(books_now().report.blocks_live, before.report.blocks_live);
+}
+
+static void test_one_that_is_bad_is_left(void **state) {
+    (void)state;
+    char *block = take_one(0, 1);
+    void *other = take_one(0, 1);
+    give_one(block);
+    struct books before = books_now();
+    uint64_t given = shared_get(&bin_of(0, 1)->regions_given);
+    reports = 0;
+    assert_int_equal(sharena_set_misuse_hook(heap, go_on, NULL), 0);
+    publish_begin(self, PENDING_FREE, NULL, block);
+    bin_give_one(heap, self, block);
+    assert_int_equal(shared_get(&self->pending.kind), PENDING_NONE);
+    publish_begin(self, PENDING_FREE, NULL, block + 8);
+    bin_give_one(heap, self, block + 8);
+    assert_int_equal(shared_get(&self->pending.kind), PENDING_NONE);
+    assert_int_equal(sharena_set_misuse_hook(heap, NULL, NULL), 0);
+    assert_int_equal(reports, 2);
+    assert_reported(0, SHARENA_MISUSE_DOUBLE_FREE, block);
+    assert_reported(1, SHARENA_MISUSE_NOT_A_BLOCK, block + 8);
+    assert_int_equal(shared_get(&bin_of(0, 1)->regions_given), given);
+    assert_books_are(&before);
+    give_one(other);
 }
 
 /* A stale pointer in the cache of one class, to where a block of another class has begun since. The
@@ -569,6 +639,8 @@ int main(void) {
         with_bin(test_no_memory_for_a_run),
         with_bin(test_a_fill_may_be_partial),
         with_bin(test_a_double_free_is_caught),
+        with_bin(test_a_flush_goes_on_behind_what_is_bad),
+        with_bin(test_one_that_is_bad_is_left),
         with_bin(test_interior_pointers_are_caught),
         with_bin(test_a_stale_pointer_to_a_block_of_another_class_is_caught),
     };

@@ -6,6 +6,7 @@
 #include "heap/chunk.h"
 #include "heap/large.h"
 #include "heap/publish.h"
+#include "heap/tcache.h"
 #include "heap_parts.h"
 
 #define CLASS_2M SIZE_CLASSES_LARGE_END
@@ -407,6 +408,39 @@ static int free_second_line(void *arg) {
     return 0;
 }
 
+static unsigned reports;
+
+static int go_on(const struct sharena_misuse *what, void *arg) {
+    reports += what->ptr == arg && what->kind == SHARENA_MISUSE_NOT_A_BLOCK;
+    return 0;
+}
+
+/* With a hook that lets it pass, what is bad leaves its owner, and that is all. */
+static void test_misuse_that_passes_is_dropped(void **state) {
+    (void)state;
+    struct thread_slot *own = fixture_self();
+    char *block = take(CLASS_4M);
+    struct books before = books_now();
+    assert_int_equal(sharena_set_misuse_hook(heap, go_on, block + 64), 0);
+    reports = 0;
+    publish_begin(own, PENDING_FREE, NULL, block + 64);
+    huge_free(heap, own, block + 64, NULL);
+    assert_int_equal(reports, 1);
+    assert_int_equal(shared_get(&own->pending.kind), PENDING_NONE);
+    struct tcache_stack *stack = &slot_tcache(own)->stacks[CLASS_4M + 1];
+    shared_ptr *bottom = shared_get(&stack->bottom);
+    assert_int_equal(stack_count(stack), 0);
+    shared_store(&bottom[0], block + 64);
+    shared_store(&stack->top, bottom + 1);
+    huge_free(heap, own, block + 64, stack);
+    assert_int_equal(reports, 2);
+    assert_int_equal(stack_count(stack), 0);
+    assert_true(journal_is_empty(own));
+    assert_int_equal(sharena_set_misuse_hook(heap, NULL, NULL), 0);
+    assert_books_are(&before);
+    huge_free(heap, own, block, NULL);
+}
+
 static void test_misuse_stops_and_changes_nothing(void **state) {
     (void)state;
     char *block = take(CLASS_4M);
@@ -438,6 +472,7 @@ int main(void) {
         with_huge(test_random_resizes),
         with_huge(test_a_tail_of_the_dead_is_given_back),
         with_huge(test_misuse_stops_and_changes_nothing),
+        with_huge(test_misuse_that_passes_is_dropped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -25,7 +25,8 @@ static int report(void *arg) {
     const struct rlimit no_core = {0, 0};
     REQUIRE(setrlimit(RLIMIT_CORE, &no_core) == 0);
     REQUIRE(dup2(report_to, STDERR_FILENO) == STDERR_FILENO);
-    misuse(heap, arg, "a very bad pointer");
+    misuse(heap, SHARENA_MISUSE_FOREIGN, arg, "a very bad pointer");
+    return 0;
 }
 
 static void assert_contains(const char *text, const char *format, unsigned long long value) {
@@ -62,12 +63,93 @@ static void test_names_pointer_heap_and_process(void **state) {
 static int report_at_length(void *arg) {
     static char text[1000];
     memset(text, 'x', sizeof(text) - 1);
-    misuse(heap, arg, text);
+    misuse(heap, SHARENA_MISUSE_FOREIGN, arg, text);
+    return 0;
 }
 
 static void test_a_long_text_does_no_harm(void **state) {
     (void)state;
     child_stops(report_at_length, heap, "sharena: xxxx");
+}
+
+/* ---- who decides ---- */
+
+static struct sharena_misuse seen;
+static int answer;
+
+static int watch(const struct sharena_misuse *what, void *arg) {
+    assert_ptr_equal(arg, &answer);
+    seen = *what;
+    errno = EBUSY;
+    return answer;
+}
+
+static void test_a_hook_is_told_all_and_decides(void **state) {
+    (void)state;
+    char *block = sharena_malloc(heap, 100);
+    assert_int_equal(sharena_set_misuse_hook(heap, watch, &answer), 0);
+    answer = 0;
+    errno = ERANGE;
+    misuse(heap, SHARENA_MISUSE_SIZE, block + 5, "told");
+    assert_int_equal(errno, ERANGE);
+    assert_int_equal(seen.kind, SHARENA_MISUSE_SIZE);
+    assert_int_equal(seen.pid, getpid());
+    assert_int_equal(seen.tid, gettid());
+    assert_int_equal(seen.freed_pid, 0);
+    assert_ptr_equal(seen.heap, heap);
+    assert_string_equal(seen.path, fixture_path());
+    assert_ptr_equal(seen.ptr, block + 5);
+    assert_ptr_equal(seen.block, block);
+    assert_int_equal(seen.bytes, 112);
+    assert_string_equal(seen.text, "told");
+    misuse_report(&(struct sharena_misuse){
+        .heap = heap, .ptr = &seen, .text = "freed", .freed_pid = 7, .freed_tid = 8});
+    assert_null(seen.block);
+    assert_int_equal(seen.freed_pid, 7);
+    assert_int_equal(seen.freed_tid, 8);
+    answer = 1;
+    assert_int_equal(sharena_set_misuse_hook(NULL, watch, &answer), EINVAL);
+    sharena_free(heap, block);
+}
+
+static int report_with_hook(void *arg) {
+    (void)arg;
+    answer = 1;
+    REQUIRE(sharena_set_misuse_hook(heap, watch, &answer) == 0);
+    misuse_report(&(struct sharena_misuse){
+        .heap = heap, .ptr = &seen, .text = "hooked", .freed_pid = 7, .freed_tid = 8});
+    return 0;
+}
+
+static void test_a_hook_may_stop_it(void **state) {
+    (void)state;
+    child_stops(report_with_hook, NULL, "sharena: hooked");
+    child_stops(report_with_hook, NULL, "freed by process 7, thread 8");
+    child_stops(report_with_hook, NULL, "this process stops");
+}
+
+/* Says something, but not that it stops; stops then. */
+static int report_without_abort(void *arg) {
+    fixture_attachment()->conf.abort = 0;
+    misuse(heap, SHARENA_MISUSE_SIZE, arg, "passed");
+    abort();
+}
+
+static void test_without_abort_it_is_said_and_passes(void **state) {
+    (void)state;
+    child_stops(report_without_abort, heap, "the call is ignored");
+}
+
+static void test_what_is_inherited_is_not_said(void **state) {
+    (void)state;
+    const struct thread_slot *other = heap_thread(heap, THREADS_MAX - 1);
+    assert_int_equal(sharena_set_misuse_hook(heap, watch, &answer), 0);
+    answer = 0;
+    seen = (struct sharena_misuse){0};
+    misuse_in_slot(heap, other, SHARENA_MISUSE_SIZE, heap, "not mine");
+    assert_null(seen.text);
+    misuse_in_slot(heap, fixture_self(), SHARENA_MISUSE_SIZE, heap, "mine");
+    assert_string_equal(seen.text, "mine");
 }
 
 /* ---- whose fault it is ---- */
@@ -194,6 +276,10 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         with_misuse(test_names_pointer_heap_and_process),
         with_misuse(test_a_long_text_does_no_harm),
+        with_misuse(test_a_hook_is_told_all_and_decides),
+        with_misuse(test_a_hook_may_stop_it),
+        with_misuse(test_without_abort_it_is_said_and_passes),
+        with_misuse(test_what_is_inherited_is_not_said),
         with_misuse(test_a_slot_of_another_is_inherited),
         with_misuse(test_every_way_to_hand_one_in),
     };
