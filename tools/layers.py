@@ -38,12 +38,9 @@ LAYERS = {
     },
     "cli": {
         0: ["cli", "args", "print", "commands"],
-        1: ["create", "info", "map", "map_walk", "map_cells", "map_draw", "map_text", "map_svg",
-            "map_html", "map_json"],
-        2: ["main"],
-        0: ["cli", "args", "print", "commands", "copy", "holders"],
-        1: ["guardian", "stop"],
-        2: ["create", "info", "snapshot"],
+        0: ["cli", "args", "print", "commands", "copy", "holders", "map_walk"],
+        1: ["guardian", "stop", "map_cells", "map_draw", "map_text", "map_svg", "map_html", "map_json"],
+        2: ["create", "info", "snapshot", "map"],
         3: ["main"],
     },
 }
