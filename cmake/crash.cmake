@@ -37,7 +37,7 @@ add_library(sharena_points OBJECT ${library_sources})
 target_compile_definitions(sharena_points PRIVATE SHARENA_FAULT_POINTS)
 target_include_directories(sharena_points PRIVATE include src)
 target_link_libraries(sharena_points PRIVATE sharena_private sharena_strict PkgConfig::LIBURCU_BP
-                                             Threads::Threads)
+                                             PkgConfig::JANSSON Threads::Threads)
 set_target_properties(sharena_points PROPERTIES POSITION_INDEPENDENT_CODE ON
                                                 C_VISIBILITY_PRESET hidden)
 
@@ -46,7 +46,8 @@ add_executable(crash_points ${points_sources} $<TARGET_OBJECTS:sharena_points>)
 target_compile_definitions(crash_points PRIVATE SHARENA_FAULT_POINTS)
 target_compile_options(crash_points PRIVATE -UNDEBUG)
 target_include_directories(crash_points PRIVATE include src)
-target_link_libraries(crash_points PRIVATE sharena_private PkgConfig::LIBURCU_BP Threads::Threads)
+target_link_libraries(crash_points PRIVATE sharena_private PkgConfig::LIBURCU_BP PkgConfig::JANSSON
+                                           Threads::Threads)
 # All symbols are bound before the first fork, or every child would bind them anew. And a reaper that
 # finds a bad block in a dead thread's cache drops it, which these tests must see.
 target_link_options(crash_points PRIVATE LINKER:-z,now LINKER:--wrap=misuse_is_inherited)

@@ -28,7 +28,8 @@ function(sharena_add_test kind source)
     target_compile_options(${target} PRIVATE -UNDEBUG)
     target_compile_definitions(${target} PRIVATE SHARENA_SOURCE_DIR="${CMAKE_CURRENT_SOURCE_DIR}")
     target_link_libraries(${target} PRIVATE sharena_static sharena_private PkgConfig::CMOCKA
-                                            PkgConfig::LIBURCU_BP Threads::Threads)
+                                            PkgConfig::LIBURCU_BP PkgConfig::JANSSON
+                                            Threads::Threads)
     set_target_properties(${target} PROPERTIES
         OUTPUT_NAME ${stem} RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/tests/${kind})
 
