@@ -33,7 +33,8 @@ LAYERS = {
         7: ["tcache"],
         8: ["publish"],
         9: ["reap", "audit", "audit_counts", "audit_slots", "verify"],
-        10: ["heap", "attach", "alloc", "roots", "check", "census", "ctl", "ctl_names"],
+        10: ["heap", "attach", "alloc", "roots", "check", "census", "ctl", "ctl_names",
+             "processes", "stats", "stats_json", "stats_text"],
         11: ["api", "care"],
     },
     "cli": {

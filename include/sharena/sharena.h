@@ -339,6 +339,20 @@ SHARENA_API int sharena_set_misuse_hook(sharena_t *heap, sharena_misuse_hook_t h
 SHARENA_API int sharena_ctl(sharena_t *heap, const char *name, void *oldp, size_t *oldlenp,
                             void *newp, size_t newlen);
 
+/* Writes all statistics of the heap: text for people, or JSON. write(arg, text) is called with one
+ * piece after the other; NULL: stderr. doc/stats.md describes the JSON.
+ *
+ * opts      NULL, or letters as jemalloc has them: J for JSON, and what is to be left out: g heap
+ *           and options, m all arenas together, a each arena, b bins, l large and huge classes,
+ *           x locks, p processes and caches. What is not known is ignored.
+ * Returns   0, EINVAL (not an attached heap), or ENOMEM (no private memory; of JSON nothing was
+ *           written then).
+ * Threads   go on meanwhile: each number is of its own moment. At most one lock is held at a time,
+ *           and none while `write` runs, which may call sharena.
+ * Full      It needs no memory of the heap, and works on a read-only attach. */
+SHARENA_API int sharena_stats_print(sharena_t *heap, void (*write)(void *arg, const char *text),
+                                    void *arg, const char *opts);
+
 /* This thread's last error in a sentence: what failed, on what, why, what to do. Valid until the
  * thread's next failure; "" where there was none. */
 SHARENA_API const char *sharena_errormsg(void);

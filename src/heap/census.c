@@ -1,10 +1,13 @@
 /* census.c -- what the books of a heap say about memory, added up.
  *
+ * Blocks are sums of counts that the check proves (audit_counts.c); only chunks are walked over.
+ *
  * Holds:  cached <= blocks <= active <= used chunks, while nobody allocates              (tested)
- * Lock:   the pool's for all spans, then for one chunk at a time that of its arena; none for the
- *         caches. With self NULL none at all: so each step is checked as if the tables could change
+ * Lock:   the pool's for the spans, none for counts and caches. With self NULL none at all: so each
+ *         step is checked as if the table could change, and no number is used as a place
  * Killed: nothing shared is changed
- * Not here: the walk that proves the books (audit.c), the names of the numbers (ctl.c).
+ * Not here: the proof (audit_counts.c), processes (processes.c), the names of the numbers
+ *           (ctl_stats.c).
  */
 #include "heap/census.h"
 
@@ -12,122 +15,202 @@
 #include "heap/tcache.h"
 #include "ipc/lock.h"
 
-/* ---- chunks and runs ---- */
+/* ---- counts ---- */
 
-static void lock_for(sharena_t *heap, struct thread_slot *self, struct shared_lock *lock) {
-    if (self != NULL) {
-        lock_acquire(heap, self, lock);
+/* What was given was taken before: read in this order, the difference is not below zero. */
+static struct census_blocks count_blocks(const shared_u64 *taken, const shared_u64 *given,
+                                         uint32_t size_class) {
+    struct census_blocks blocks;
+    blocks.ndalloc = shared_get(given);
+    blocks.nmalloc = shared_get(taken);
+    blocks.out = blocks.nmalloc > blocks.ndalloc ? blocks.nmalloc - blocks.ndalloc : 0;
+    blocks.bytes = blocks.out * sizeclass_bytes(size_class);
+    return blocks;
+}
+
+struct census_blocks census_count(const struct block_count *count, uint32_t size_class) {
+    return count_blocks(&count->taken, &count->given, size_class);
+}
+
+struct census_lock census_lock(const struct shared_lock *lock) {
+    return (struct census_lock){shared_get(&lock->acquired), shared_get(&lock->contended)};
+}
+
+struct census_bin census_bin(const sharena_t *heap, uint32_t index, uint32_t i) {
+    const struct bin *bin = &heap_arena(heap, index)->bins[i];
+    return (struct census_bin){
+        .blocks = count_blocks(&bin->regions_taken, &bin->regions_given, i),
+        .fills = shared_get(&bin->fills),
+        .flushes = shared_get(&bin->flushes),
+        .runs_made = shared_get(&bin->runs_made),
+        .runs_again = shared_get(&bin->runs_again),
+        .runs = shared_get(&bin->runs),
+        .lock = census_lock(&bin->lock),
+    };
+}
+
+void census_add_blocks(struct census_blocks *sum, const struct census_blocks *more) {
+    sum->nmalloc += more->nmalloc;
+    sum->ndalloc += more->ndalloc;
+    sum->out += more->out;
+    sum->bytes += more->bytes;
+}
+
+void census_add_lock(struct census_lock *sum, const struct census_lock *more) {
+    sum->acquired += more->acquired;
+    sum->contended += more->contended;
+}
+
+static void add_bin(struct census_bin *sum, const struct census_bin *more) {
+    census_add_blocks(&sum->blocks, &more->blocks);
+    census_add_lock(&sum->lock, &more->lock);
+    sum->fills += more->fills;
+    sum->flushes += more->flushes;
+    sum->runs_made += more->runs_made;
+    sum->runs_again += more->runs_again;
+    sum->runs += more->runs;
+}
+
+void census_add_arena(struct census_arena *sum, const struct census_arena *more) {
+    sum->threads += more->threads;
+    sum->chunks += more->chunks;
+    sum->pages_active += more->pages_active;
+    sum->pages_dirty += more->pages_dirty;
+    sum->pages_clean += more->pages_clean;
+    census_add_blocks(&sum->small, &more->small);
+    census_add_blocks(&sum->large, &more->large);
+    census_add_lock(&sum->lock, &more->lock);
+    for (uint32_t i = 0; i < SIZE_CLASSES_SMALL; i++) {
+        add_bin(&sum->bins[i], &more->bins[i]);
+    }
+    for (uint32_t i = 0; i < CENSUS_LARGES; i++) {
+        census_add_blocks(&sum->larges[i], &more->larges[i]);
     }
 }
 
-static void unlock_for(sharena_t *heap, struct thread_slot *self, struct shared_lock *lock) {
-    if (self != NULL) {
-        lock_release(heap, self, lock);
+uint32_t census_arenas(const sharena_t *heap) {
+    uint32_t made = shared_get(&heap_pool(heap)->arenas_made);
+    return made < ARENAS_MAX ? made : ARENAS_MAX;
+}
+
+void census_arena(const sharena_t *heap, uint32_t index, struct census_arena *sum) {
+    const struct arena *arena = heap_arena(heap, index);
+    *sum = (struct census_arena){
+        .threads = shared_get(&arena->threads),
+        .chunks = shared_get(&arena->chunks),
+        .pages_active = shared_get(&arena->pages_used),
+        .pages_dirty = shared_get(&arena->pages_dirty),
+        .lock = census_lock(&arena->lock),
+    };
+    uint64_t pages = sum->chunks * CHUNK_PAGES;
+    uint64_t others = sum->pages_active + sum->pages_dirty;
+    sum->pages_clean = pages > others ? pages - others : 0;
+    for (uint32_t i = 0; i < SIZE_CLASSES_SMALL; i++) {
+        sum->bins[i] = census_bin(heap, index, i);
+        census_add_blocks(&sum->small, &sum->bins[i].blocks);
+    }
+    for (uint32_t i = 0; i < CENSUS_LARGES; i++) {
+        sum->larges[i] = census_count(&arena->large[i], SIZE_CLASSES_SMALL + i);
+        census_add_blocks(&sum->large, &sum->larges[i]);
     }
 }
 
-static void count_huge(const struct chunk *chunk, struct census *census) {
+struct census_blocks census_huge(const sharena_t *heap, struct census_blocks huges[CENSUS_HUGES]) {
+    const struct pool *pool = heap_pool(heap);
+    struct census_blocks sum = {0};
+    for (uint32_t i = 0; i < CENSUS_HUGES; i++) {
+        struct census_blocks blocks = census_count(&pool->huge[i], SIZE_CLASSES_SMALL + i);
+        census_add_blocks(&sum, &blocks);
+        if (huges != NULL) {
+            huges[i] = blocks;
+        }
+    }
+    return sum;
+}
+
+uint64_t census_out_bytes(const sharena_t *heap) {
+    uint64_t bytes = census_huge(heap, NULL).bytes;
+    for (uint32_t i = 0; i < census_arenas(heap); i++) {
+        struct census_arena arena;
+        census_arena(heap, i, &arena);
+        bytes += arena.small.bytes + arena.large.bytes;
+    }
+    return bytes;
+}
+
+/* ---- chunks ---- */
+
+static void add_free(const struct chunk *chunk, uint32_t size, struct census_spans *spans) {
+    uint64_t backed = shared_get(&chunk->backed);
+    uint64_t pages = (uint64_t)size * CHUNK_PAGES;
+    spans->free_chunks += size;
+    spans->free_dirty += backed < pages ? backed : pages;
+}
+
+static void add_huge(const struct chunk *chunk, struct census_spans *spans) {
     uint32_t size_class = shared_get(&chunk->size_class);
     if (size_class < SIZE_CLASSES_MAX) {
-        census->block_bytes += sizeclass_bytes(size_class);
-        census->active_pages += sizeclass_bytes(size_class) / PAGE_BYTES;
+        spans->huge_pages += sizeclass_bytes(size_class) / PAGE_BYTES;
     }
 }
 
-/* Chunks, by spans; under the pool's lock, but checked as if there were none. */
-static void count_spans(sharena_t *heap, struct thread_slot *self, struct census *census) {
-    struct pool *pool = heap_pool(heap);
-    uint32_t size;
-    lock_for(heap, self, &pool->lock);
+static void walk(const sharena_t *heap, struct census_spans *spans) {
     uint32_t end = end_chunk(heap);
+    uint32_t size;
     for (uint32_t c = first_chunk(heap); c < end; c += size) {
         const struct chunk *chunk = heap_chunk(heap, c);
         uint32_t state = shared_get(&chunk->state);
         size = state == CHUNK_ARENA ? 1 : shared_get(&chunk->size);
-        size = size == 0 || size > end - c ? 1 : size;
+        size = size == 0 || size > end - c ? 1 : size; /* without the lock only */
         if (state == CHUNK_FREE_CLEAN || state == CHUNK_FREE_DIRTY) {
-            census->free_chunks += size;
-        } else {
-            census->used_chunks += size;
-        }
-        if (state == CHUNK_HUGE) {
-            count_huge(chunk, census);
-        }
-    }
-    unlock_for(heap, self, &pool->lock);
-}
-
-static void count_run(const struct run *run, uint32_t pages, struct census *census) {
-    uint32_t state = shared_get(&run->state);
-    uint32_t size_class = shared_get(&run->size_class);
-    if (state == RUN_BIN && size_class < SIZE_CLASSES_SMALL) {
-        const struct run_shape *shape = sizeclass_run_shape(size_class);
-        uint32_t out = shape->regions - shared_get(&run->free_regions);
-        census->block_bytes += out <= shape->regions ? (uint64_t)out * shape->region_bytes : 0;
-    } else if (state == RUN_LARGE && size_class < SIZE_CLASSES_LARGE_END) {
-        census->block_bytes += sizeclass_bytes(size_class);
-    }
-    if (state != RUN_FREE_CLEAN && state != RUN_FREE_DIRTY) {
-        census->active_pages += pages;
-    }
-}
-
-/* The runs of one chunk, whose tiling changes only under the lock of its arena. */
-static void count_runs(const sharena_t *heap, uint32_t chunk, struct census *census) {
-    uint32_t end = first_page_of_chunk(chunk + 1);
-    for (uint32_t page = first_page_of_chunk(chunk); page < end;) {
-        const struct run *run = heap_run(heap, page);
-        uint32_t pages = shared_get(&run->size);
-        if (pages == 0 || pages > end - page) {
-            return; /* without the lock only */
-        }
-        count_run(run, pages, census);
-        page += pages;
-    }
-}
-
-/* CHUNK_ARENA is never stale, not even inside of a span: each entry that says so is looked at. */
-static void count_arenas(sharena_t *heap, struct thread_slot *self, struct census *census) {
-    for (uint32_t c = first_chunk(heap); c < end_chunk(heap); c++) {
-        const struct chunk *chunk = heap_chunk(heap, c);
-        uint32_t index = shared_get(&chunk->arena);
-        if (shared_get(&chunk->state) != CHUNK_ARENA || index >= ARENAS_MAX) {
+            add_free(chunk, size, spans);
             continue;
         }
-        struct arena *arena = heap_arena(heap, index);
-        lock_for(heap, self, &arena->lock);
-        if (shared_get(&chunk->state) == CHUNK_ARENA && shared_get(&chunk->arena) == index) {
-            count_runs(heap, c, census);
+        spans->used_chunks += size;
+        if (state == CHUNK_HUGE) {
+            add_huge(chunk, spans);
         }
-        unlock_for(heap, self, &arena->lock);
     }
 }
 
-void census_take(sharena_t *heap, struct thread_slot *self, int with_runs, struct census *census) {
-    *census = (struct census){0};
-    count_spans(heap, self, census);
-    if (with_runs) {
-        count_arenas(heap, self, census);
+void census_spans(sharena_t *heap, struct thread_slot *self, struct census_spans *spans) {
+    struct pool *pool = heap_pool(heap);
+    *spans = (struct census_spans){0};
+    if (self != NULL) {
+        lock_acquire(heap, self, &pool->lock);
+    }
+    walk(heap, spans);
+    if (self != NULL) {
+        lock_release(heap, self, &pool->lock);
     }
 }
 
 /* ---- caches and tables ---- */
 
-/* One stack, which its thread goes on using. */
-static uint64_t cached_in(const struct tcache_stack *stack, uint32_t size_class) {
-    uint32_t count = stack_count(stack);
-    return count <= sizeclass_stack_entries(size_class) ? count * sizeclass_bytes(size_class) : 0;
+/* Of one stack, which its thread goes on using. */
+struct census_blocks census_cache(struct thread_slot *slot, uint32_t size_class) {
+    uint32_t count = stack_count(&slot_tcache(slot)->stacks[size_class + 1]);
+    struct census_blocks blocks = {0};
+    if (count <= sizeclass_stack_entries(size_class)) {
+        blocks.out = count;
+        blocks.bytes = count * sizeclass_bytes(size_class);
+    }
+    return blocks;
+}
+
+uint64_t census_cached_by(struct thread_slot *slot) {
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < SIZE_CLASSES_CACHED && shared_get(&slot->state) == SLOT_USED; i++) {
+        bytes += census_cache(slot, i).bytes;
+    }
+    return bytes;
 }
 
 uint64_t census_cached_bytes(const sharena_t *heap) {
     uint32_t high = shared_get(&heap_state(heap)->threads_high);
     uint64_t bytes = 0;
     for (uint32_t i = 0; i < high; i++) {
-        struct thread_slot *slot = heap_thread(heap, i);
-        for (uint32_t c = 0; shared_get(&slot->state) == SLOT_USED && c < SIZE_CLASSES_CACHED;
-             c++) {
-            bytes += cached_in(&slot_tcache(slot)->stacks[c + 1], c);
-        }
+        bytes += census_cached_by(heap_thread(heap, i));
     }
     return bytes;
 }

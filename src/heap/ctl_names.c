@@ -46,8 +46,7 @@ static int write_epoch(const struct ctl_query *query, uint64_t value) {
 /* opt.*: the index is that of the entry. */
 static int read_opt(const struct ctl_query *query, uint64_t *value) {
     const struct conf_entry *entry = conf_entry(query->index);
-    uint32_t number;
-    memcpy(&number, (const char *)&query->attachment->conf + entry->offset, sizeof(number));
+    uint32_t number = conf_value(&query->attachment->conf, entry);
     *value = entry->type == CONF_ENUM ? (uint64_t)(uintptr_t)conf_word(entry, number)
              : entry->type == CONF_MS && number == CONF_MS_NEVER ? UINT64_MAX
                                                                  : number;
@@ -123,17 +122,17 @@ static int read_lextent_size(const struct ctl_query *query, uint64_t *value) {
 /* ---- stats.* ---- */
 
 /* Attached for reading only there is no slot to lock with, and the census does without. */
-static struct census take_census(const struct ctl_query *query, int with_runs) {
-    struct census census;
+static struct census_spans take_spans(const struct ctl_query *query) {
+    struct census_spans spans;
     int is_readonly = query->attachment->mapping.is_readonly;
-    census_take(query->heap, is_readonly ? NULL : heap_enter(query->heap), with_runs, &census);
-    return census;
+    census_spans(query->heap, is_readonly ? NULL : heap_enter(query->heap), &spans);
+    return spans;
 }
 
 static int read_allocated(const struct ctl_query *query, uint64_t *value) {
-    uint64_t blocks = take_census(query, 1).block_bytes;
+    uint64_t out = census_out_bytes(query->heap);
     uint64_t cached = census_cached_bytes(query->heap);
-    *value = blocks > cached ? blocks - cached : 0;
+    *value = out > cached ? out - cached : 0;
     return 0;
 }
 
@@ -143,17 +142,21 @@ static int read_cached(const struct ctl_query *query, uint64_t *value) {
 }
 
 static int read_active(const struct ctl_query *query, uint64_t *value) {
-    *value = take_census(query, 1).active_pages * PAGE_BYTES;
+    uint64_t pages = take_spans(query).huge_pages;
+    for (uint32_t i = 0; i < census_arenas(query->heap); i++) {
+        pages += shared_get(&heap_arena(query->heap, i)->pages_used);
+    }
+    *value = pages * PAGE_BYTES;
     return 0;
 }
 
 static int read_mapped(const struct ctl_query *query, uint64_t *value) {
-    *value = take_census(query, 0).used_chunks * CHUNK_BYTES;
+    *value = take_spans(query).used_chunks * CHUNK_BYTES;
     return 0;
 }
 
 static int read_retained(const struct ctl_query *query, uint64_t *value) {
-    *value = take_census(query, 0).free_chunks * CHUNK_BYTES;
+    *value = take_spans(query).free_chunks * CHUNK_BYTES;
     return 0;
 }
 

@@ -17,6 +17,7 @@
 
 #include <errno.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -24,6 +25,7 @@
 #include "heap/attach.h"
 #include "heap/chunk.h"
 #include "heap/reap.h"
+#include "heap/stats.h"
 #include "heap/tcache.h"
 #include "ipc/cancel.h"
 #include "ipc/errors.h"
@@ -77,6 +79,9 @@ static void init_process(void) {
         slot_dead_hook = reap_mark_locks;
         pool_growth_hook = before_growth;
         once_error = thread_init();
+    }
+    if (once_error == 0 && atexit(stats_at_exit) != 0) {
+        once_error = error_set(ENOMEM, "no room for what is done at exit");
     }
     if (once_error == 0) {
         once_error = forking_init();
@@ -288,6 +293,9 @@ SHARENA_API int sharena_close(sharena_t *heap) {
     if (attachment == NULL || !registry_is_open(attachment)) {
         registry_unlock();
         return error_set(EINVAL, "%p is not an attached heap", (void *)heap);
+    }
+    if (__atomic_load_n(&attachment->opens, __ATOMIC_RELAXED) == 1) {
+        stats_at_close(attachment);
     }
     if (__atomic_sub_fetch(&attachment->opens, 1, __ATOMIC_RELAXED) == 0) {
         struct thread_slot *slot = thread_find_slot(heap);

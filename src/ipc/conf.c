@@ -43,14 +43,35 @@ static const struct conf_entry entries[] = {
     {"purge", CONF_ENUM, offsetof(struct conf, purge), 0, 1, "decay\0ratio"},
     {"dirty_decay_ms", CONF_MS, offsetof(struct conf, dirty_decay_ms), 0, 86400000, NULL},
     {"lg_dirty_mult", CONF_U32, offsetof(struct conf, lg_dirty_mult), 0, 31, NULL},
+    {"stats_print", CONF_BOOL, offsetof(struct conf, stats_print), 0, 1, NULL},
     {"zero", CONF_BOOL, offsetof(struct conf, zero), 0, 1, NULL},
     {"abort", CONF_BOOL, offsetof(struct conf, abort), 0, 1, NULL},
 };
 
 #define ENTRIES (sizeof(entries) / sizeof(entries[0]))
 
+_Static_assert(ENTRIES <= CONF_ENTRIES_MAX, "each entry has a place in conf.source");
+
+const char *conf_source_name(enum conf_source source) {
+    static const char *const names[] = {
+        [CONF_FROM_DEFAULT] = "default",          [CONF_FROM_COMPILED] = "compiled in",
+        [CONF_FROM_FILE] = SYSTEM_PATH,           [CONF_FROM_SYMBOL] = "sharena_conf",
+        [CONF_FROM_ENVIRONMENT] = "SHARENA_CONF", [CONF_FROM_OPEN] = "options.conf"};
+    return names[source];
+}
+
 const struct conf_entry *conf_entry(size_t index) {
     return index < ENTRIES ? &entries[index] : NULL;
+}
+
+uint32_t conf_value(const struct conf *conf, const struct conf_entry *entry) {
+    uint32_t value;
+    memcpy(&value, (const char *)conf + entry->offset, sizeof(value));
+    return value;
+}
+
+enum conf_source conf_source_of(const struct conf *conf, const struct conf_entry *entry) {
+    return (enum conf_source)conf->source[entry - entries];
 }
 
 const char *conf_word(const struct conf_entry *entry, uint32_t value) {
@@ -163,7 +184,8 @@ static int parse_word(const struct conf_entry *entry, struct span span, uint32_t
 
 /* Where errors go: the first one counts, but reading goes on, for an abort_conf may follow it. */
 struct parse {
-    const char *source;
+    enum conf_source from;
+    const char *source; /* its name in errors */
     struct conf *conf;
     int error;
 };
@@ -249,10 +271,13 @@ static void parse_pair(struct parse *parse, struct span pair) {
         return;
     }
     memcpy((char *)parse->conf + entry->offset, &value, sizeof(value));
+    parse->conf->source[entry - entries] = (uint8_t)parse->from;
 }
 
-static void parse_text(struct parse *parse, const char *source, const char *text) {
+static void parse_text(struct parse *parse, enum conf_source from, const char *source,
+                       const char *text) {
     struct span pair;
+    parse->from = from;
     parse->source = source;
     while (text != NULL && next_pair(&text, &pair)) {
         if (pair.begin < pair.end) {
@@ -263,7 +288,7 @@ static void parse_text(struct parse *parse, const char *source, const char *text
 
 int conf_parse(const char *source, const char *text, struct conf *conf) {
     struct parse parse = {.conf = conf};
-    parse_text(&parse, source, text);
+    parse_text(&parse, CONF_FROM_OPEN, source, text);
     return parse.error;
 }
 
@@ -295,7 +320,7 @@ static ssize_t read_text(const char *path, char *text, size_t size) {
 static void parse_file(struct parse *parse, const char *path) {
     char text[SYSTEM_TEXT_BYTES];
     if (read_text(path, text, sizeof(text)) >= 0) {
-        parse_text(parse, path, text);
+        parse_text(parse, CONF_FROM_FILE, path, text);
     } else if (parse->error == 0) {
         parse->error = error_set(EINVAL, "configuration (%s): the file cannot be read: %m", path);
     }
@@ -326,11 +351,11 @@ static void abort_on_error(void) {
 int conf_load_from(const char *system_path, const char *option_text, struct conf *conf) {
     struct parse parse = {.conf = conf};
     conf_default(conf);
-    parse_text(&parse, "compiled in", SHARENA_CONF_DEFAULT);
+    parse_text(&parse, CONF_FROM_COMPILED, "compiled in", SHARENA_CONF_DEFAULT);
     parse_file(&parse, system_path);
-    parse_text(&parse, "sharena_conf", sharena_conf);
-    parse_text(&parse, "SHARENA_CONF", secure_getenv("SHARENA_CONF"));
-    parse_text(&parse, "options.conf", option_text);
+    parse_text(&parse, CONF_FROM_SYMBOL, "sharena_conf", sharena_conf);
+    parse_text(&parse, CONF_FROM_ENVIRONMENT, "SHARENA_CONF", secure_getenv("SHARENA_CONF"));
+    parse_text(&parse, CONF_FROM_OPEN, "options.conf", option_text);
     verify_whole(&parse);
     if (parse.error != 0 && conf->abort_conf) {
         abort_on_error();

@@ -9,6 +9,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Where an option was set last, in the order in which the sources are read. */
+enum conf_source {
+    CONF_FROM_DEFAULT,     /* nowhere */
+    CONF_FROM_COMPILED,    /* SHARENA_CONF_DEFAULT */
+    CONF_FROM_FILE,        /* /etc/sharena.conf */
+    CONF_FROM_SYMBOL,      /* sharena_conf */
+    CONF_FROM_ENVIRONMENT, /* SHARENA_CONF */
+    CONF_FROM_OPEN         /* options.conf */
+};
+
+#define CONF_ENTRIES_MAX 48
+
 struct conf {                         /* per process and heap; opt.<name> in ctl */
     uint32_t narenas;                 /* 0: 4 x CPUs; at most ARENAS_MAX */
     uint32_t tcache;                  /* bool */
@@ -24,6 +36,8 @@ struct conf {                         /* per process and heap; opt.<name> in ctl
     uint32_t dirty_decay_ms;   /* PURGE_DECAY: until a free page is; 0 at once, CONF_MS_NEVER */
     uint32_t lg_dirty_mult;    /* PURGE_RATIO: dirty pages <= used pages >> lg_dirty_mult */
     uint32_t abort;            /* bool: misuse aborts, if no hook decides */
+    uint32_t stats_print;      /* bool: statistics go to stderr at the last close, or at exit */
+    uint8_t source[CONF_ENTRIES_MAX]; /* enum conf_source, by the number of the entry */
 };
 
 /* Whether something is to be done at each call. Then no thread gets a hint (thread.h), so all calls
@@ -69,6 +83,13 @@ struct conf_entry {
     const char *words; /* CONF_ENUM: what may stand in a text, each with a NUL; else NULL */
 };
 const struct conf_entry *conf_entry(size_t index);
+
+/* The value of an entry that is in force, and where it was set. */
+uint32_t conf_value(const struct conf *conf, const struct conf_entry *entry);
+enum conf_source conf_source_of(const struct conf *conf, const struct conf_entry *entry);
+
+/* What an enum conf_source is called: by the name of the source, or "default". */
+const char *conf_source_name(enum conf_source source);
 
 /* CONF_ENUM: the word for a value in the entry's range. */
 const char *conf_word(const struct conf_entry *entry, uint32_t value);

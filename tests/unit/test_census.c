@@ -10,10 +10,39 @@
 
 #define with_heap(f) cmocka_unit_test_setup_teardown(f, heap_fixture_open, heap_fixture_close)
 
-static struct census taken(void) {
-    struct census census;
-    census_take(fixture_heap(), fixture_self(), 1, &census);
-    return census;
+/* The sums of all arenas, spans and huge blocks. */
+struct sums {
+    uint64_t block_bytes;
+    uint64_t active_pages;
+    uint64_t used_chunks;
+    uint64_t free_chunks;
+    uint64_t dirty_pages;
+};
+
+static struct sums taken_by(struct thread_slot *self) {
+    struct census_spans spans;
+    struct census_arena sum = {0};
+    for (uint32_t i = 0; i < census_arenas(fixture_heap()); i++) {
+        struct census_arena arena;
+        census_arena(fixture_heap(), i, &arena);
+        census_add_arena(&sum, &arena);
+    }
+    census_spans(fixture_heap(), self, &spans);
+    struct census_blocks huge = census_huge(fixture_heap(), NULL);
+    assert_int_equal(huge.bytes, spans.huge_pages * PAGE_BYTES);
+    assert_int_equal(sum.pages_active + sum.pages_dirty + sum.pages_clean,
+                     sum.chunks * CHUNK_PAGES);
+    assert_int_equal(census_out_bytes(fixture_heap()),
+                     sum.small.bytes + sum.large.bytes + huge.bytes);
+    return (struct sums){.block_bytes = census_out_bytes(fixture_heap()),
+                         .active_pages = sum.pages_active + spans.huge_pages,
+                         .used_chunks = spans.used_chunks,
+                         .free_chunks = spans.free_chunks,
+                         .dirty_pages = sum.pages_dirty + spans.free_dirty};
+}
+
+static struct sums taken(void) {
+    return taken_by(fixture_self());
 }
 
 /* What the application has. */
@@ -33,7 +62,7 @@ static void flush(void) {
 
 static void nothing_is_in_a_new_heap(void **state) {
     (void)state;
-    struct census census = taken();
+    struct sums census = taken();
     assert_int_equal(census.block_bytes, 0);
     assert_int_equal(census.active_pages, 0);
     assert_int_equal(census.used_chunks, 0);
@@ -59,7 +88,7 @@ static void one_block_of_each_cached_class_counts_its_size(void **state) {
 static void a_huge_block_counts_its_class_and_its_chunks(void **state) {
     (void)state;
     void *block = block_of(9 << 20); /* class of 10 MiB: 5 chunks, all its pages active */
-    struct census census = taken();
+    struct sums census = taken();
     assert_int_equal(census.block_bytes, 10 << 20);
     assert_int_equal(census.active_pages, (10 << 20) / PAGE_BYTES);
     assert_int_equal(census.used_chunks, 5);
@@ -75,7 +104,7 @@ static void a_huge_block_counts_its_class_and_its_chunks(void **state) {
 static void a_huge_block_ends_within_its_last_chunk(void **state) {
     (void)state;
     void *block = block_of(5 << 19); /* 2.5 MiB in 4 */
-    struct census census = taken();
+    struct sums census = taken();
     assert_int_equal(census.active_pages, (5 << 19) / PAGE_BYTES);
     assert_int_equal(census.used_chunks, 2);
     sharena_free(fixture_heap(), block);
@@ -85,7 +114,7 @@ static void a_run_is_active_as_a_whole(void **state) {
     (void)state;
     uint32_t size_class = sizeclass_of(64);
     void *block = block_of(64);
-    struct census census = taken();
+    struct sums census = taken();
     assert_int_equal(census.active_pages, sizeclass_run_shape(size_class)->pages);
     assert_int_equal(census.used_chunks, 1);
     assert_true(census_cached_bytes(fixture_heap()) > 0); /* a fill takes more than one */
@@ -105,12 +134,13 @@ static void the_checker_agrees(void **state) {
     for (size_t i = 0; i < 400; i += 3) {
         sharena_free(fixture_heap(), blocks[i]);
     }
-    struct census census = taken();
+    struct sums census = taken();
     assert_int_equal(sharena_check(fixture_heap(), &report), 0);
     assert_int_equal(census_cached_bytes(fixture_heap()), report.bytes_cached);
     assert_int_equal(census.block_bytes, report.bytes_live + report.bytes_cached);
     assert_int_equal(census.used_chunks + census.free_chunks, report.chunks);
     assert_int_equal(census.free_chunks, report.chunks_free);
+    assert_int_equal(census.dirty_pages, report.pages_dirty);
     assert_true(census.block_bytes <= census.active_pages * PAGE_BYTES);
     assert_true(census.active_pages <= census.used_chunks * CHUNK_PAGES);
     for (size_t i = 0; i < 400; i++) {
@@ -121,16 +151,12 @@ static void the_checker_agrees(void **state) {
 static void without_locks_the_same_is_found(void **state) {
     (void)state;
     void *blocks[100];
-    struct census unlocked;
     for (size_t i = 0; i < 100; i++) {
         blocks[i] = block_of(1000 * i);
     }
-    struct census census = taken();
-    census_take(fixture_heap(), NULL, 1, &unlocked);
-    assert_memory_equal(&unlocked, &census, sizeof(census));
-    census_take(fixture_heap(), NULL, 0, &unlocked);
-    assert_int_equal(unlocked.used_chunks, census.used_chunks);
-    assert_int_equal(unlocked.block_bytes, 0); /* nothing huge, and runs were not asked for */
+    struct sums locked = taken();
+    struct sums unlocked = taken_by(NULL);
+    assert_memory_equal(&unlocked, &locked, sizeof(locked));
     sharena_free_batch(fixture_heap(), 100, blocks);
 }
 

@@ -201,11 +201,23 @@ static void table_describes_the_struct(void **state) {
         memcpy(&value, (const char *)&conf + entry->offset, sizeof(value));
         assert_in_range(value, entry->minimum, entry->maximum);
     }
-    assert_int_equal(count * sizeof(uint32_t), sizeof(struct conf));
+    assert_int_equal(count * sizeof(uint32_t), offsetof(struct conf, source));
     assert_null(conf_entry(SIZE_MAX));
 }
 
 /* ---- all sources ---- */
+
+/* Where each entry was set last; the others nowhere. */
+static void assert_source(const struct conf *conf, const char *name, enum conf_source source) {
+    const struct conf_entry *entry;
+    for (size_t i = 0; (entry = conf_entry(i)) != NULL; i++) {
+        if (strcmp(entry->name, name) == 0) {
+            assert_int_equal(conf_source_of(conf, entry), source);
+            return;
+        }
+    }
+    fail_msg("no option %s", name);
+}
 
 static char path[SCRATCH_MAX];
 
@@ -247,6 +259,27 @@ static void later_source_wins(void **state) {
     assert_int_equal(conf_load_from(path, "narenas:4", &conf), 0);
     assert_int_equal(conf.narenas, 4);
     assert_int_equal(conf.lg_tcache_max, 20); /* still the file's */
+}
+
+static void each_option_knows_its_source(void **state) {
+    (void)state;
+    struct conf conf;
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    static const char text[] = "narenas:1,tcache:true,lg_tcache_max:14,cache_oblivious:true";
+    assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+    (void)close(fd);
+    sharena_conf = "tcache:true,lg_tcache_max:14,cache_oblivious:true";
+    assert_int_equal(setenv("SHARENA_CONF", "lg_tcache_max:14,cache_oblivious:true", 1), 0);
+    assert_int_equal(conf_load_from(path, "cache_oblivious:false", &conf), 0);
+    assert_source(&conf, "narenas", CONF_FROM_FILE);
+    assert_source(&conf, "tcache", CONF_FROM_SYMBOL); /* though that set what it was already */
+    assert_source(&conf, "lg_tcache_max", CONF_FROM_ENVIRONMENT);
+    assert_source(&conf, "cache_oblivious", CONF_FROM_OPEN);
+    assert_source(&conf, "reap_interval_ms", CONF_FROM_DEFAULT);
+    assert_string_equal(conf_source_name(CONF_FROM_FILE), "/etc/sharena.conf");
+    assert_string_equal(conf_source_name(CONF_FROM_OPEN), "options.conf");
+    conf_default(&conf);
+    assert_source(&conf, "cache_oblivious", CONF_FROM_DEFAULT);
 }
 
 static void bad_source_is_named(void **state) {
@@ -359,6 +392,7 @@ int main(void) {
         cmocka_unit_test(table_describes_the_struct),
         with_sources(later_source_wins),
         with_sources(bad_source_is_named),
+        with_sources(each_option_knows_its_source),
         with_sources(unreadable_file_is_refused),
         with_sources(minimum_above_maximum_is_refused),
         with_sources(system_file_is_optional),
