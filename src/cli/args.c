@@ -105,6 +105,13 @@ char **cli_parse(const struct cli_syntax *syntax, int argc, char **argv, void *i
     return argv + optind;
 }
 
+int cli_take_json(int letter, const char *argument, void *into) {
+    int *is_json = into;
+    (void)argument;
+    *is_json = letter == 'j';
+    return 0;
+}
+
 /* ---- values ---- */
 
 /* Digits of that base, and nothing else up to *end. */

@@ -45,6 +45,9 @@ struct cli_syntax {
  * --help (exit status 0), nor where an argument is wrong (CLI_FAILED). */
 char **cli_parse(const struct cli_syntax *syntax, int argc, char **argv, void *into);
 
+/* For cli_syntax.take of a command that has --json only: *into is an int, 1 with it. */
+int cli_take_json(int letter, const char *argument, void *into);
+
 /* Values of options. 0, or EINVAL with error_set(). */
 int cli_parse_size(const char *text, uint64_t *bytes);   /* 4096, 64K, 64M, 1G, 2T */
 int cli_parse_number(const char *text, uint64_t *value); /* 12, 0x12, 012 is 12 */
@@ -76,6 +79,7 @@ void cli_print(json_t *object, int is_json);
 void cli_set(json_t *object, const char *name, json_t *value);
 void cli_set_count(json_t *object, const char *name, uint64_t value);
 void cli_set_text(json_t *object, const char *name, const char *text);
+void cli_append_text(json_t *array, const char *text);
 void cli_set_bool(json_t *object, const char *name, int value);
 void cli_set_hex(json_t *object, const char *name, uint64_t value); /* "0x12" */
 void cli_set_time(json_t *object, const char *name, uint64_t ns);   /* CLOCK_REALTIME: ISO 8601 */

@@ -6,6 +6,12 @@
 int command_create(int argc, char **argv);
 int command_info(int argc, char **argv);
 int command_map(int argc, char **argv);
+int command_check(int argc, char **argv);
+int command_ps(int argc, char **argv);
+int command_ls(int argc, char **argv);
+int command_reap(int argc, char **argv);
+int command_purge(int argc, char **argv);
 int command_snapshot(int argc, char **argv);
+int command_rm(int argc, char **argv);
 
 #endif

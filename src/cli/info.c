@@ -29,13 +29,6 @@ static const struct cli_option options[] = {
     {0},
 };
 
-static int take(int letter, const char *argument, void *into) {
-    int *is_json = into;
-    (void)argument;
-    *is_json = letter == 'j';
-    return 0;
-}
-
 static const struct cli_syntax syntax = {
     .name = "info",
     .operands = "FILE",
@@ -43,7 +36,7 @@ static const struct cli_syntax syntax = {
     .purpose = "Says what a file is, and what was fixed when the heap was made; also of a file "
                "that is\ndamaged or of another version, as far as it can be read. Changes nothing.",
     .options = options,
-    .take = take,
+    .take = cli_take_json,
 };
 
 /* ---- the file ---- */

@@ -19,7 +19,13 @@ static const struct command commands[] = {
     {"create", command_create, "make a new heap"},
     {"info", command_info, "what a file is, and what was fixed when the heap was made"},
     {"map", command_map, "the heap as a picture: what each page is, and how much of it is used"},
+    {"check", command_check, "prove that every page and block has one owner"},
+    {"ps", command_ps, "processes and threads that are attached"},
+    {"ls", command_ls, "roots, with their addresses and sizes"},
+    {"reap", command_reap, "take back what the dead held"},
+    {"purge", command_purge, "give free memory back to the file system"},
     {"snapshot", command_snapshot, "copy a heap, also one that is in use"},
+    {"rm", command_rm, "remove a heap that nobody uses"},
 };
 
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))

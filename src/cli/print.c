@@ -17,10 +17,14 @@
 
 /* ---- members ---- */
 
+static _Noreturn void no_memory(const char *what) {
+    (void)fprintf(stderr, "sharena: no memory to print '%s'\n", what);
+    exit(CLI_FAILED);
+}
+
 void cli_set(json_t *object, const char *name, json_t *value) {
     if (value == NULL || json_object_set_new(object, name, value) != 0) {
-        (void)fprintf(stderr, "sharena: no memory, or text that is not UTF-8, for '%s'\n", name);
-        exit(CLI_FAILED);
+        no_memory(name);
     }
 }
 
@@ -29,7 +33,7 @@ void cli_set_count(json_t *object, const char *name, uint64_t value) {
 }
 
 /* Names of processes, files and roots are bytes; what is no UTF-8 is shown as '?'. */
-void cli_set_text(json_t *object, const char *name, const char *text) {
+static json_t *make_text(const char *text) {
     json_t *value = json_string(text);
     if (value == NULL) {
         char *plain = strdup(text);
@@ -39,7 +43,17 @@ void cli_set_text(json_t *object, const char *name, const char *text) {
         value = plain != NULL ? json_string(plain) : NULL;
         free(plain);
     }
-    cli_set(object, name, value);
+    return value;
+}
+
+void cli_set_text(json_t *object, const char *name, const char *text) {
+    cli_set(object, name, make_text(text));
+}
+
+void cli_append_text(json_t *array, const char *text) {
+    if (json_array_append_new(array, make_text(text)) != 0) {
+        no_memory(text);
+    }
 }
 
 void cli_set_bool(json_t *object, const char *name, int value) {
