@@ -38,13 +38,10 @@ LAYERS = {
         11: ["api", "care"],
     },
     "cli": {
-        0: ["cli", "args", "print", "commands"],
         0: ["cli", "args", "print", "commands", "copy", "holders", "map_walk"],
-        1: ["guardian", "stop", "map_cells", "map_draw", "map_text", "map_svg", "map_html", "map_json"],
-        2: ["create", "info", "snapshot", "map"],
-        0: ["cli", "args", "print", "commands", "copy", "holders"],
-        1: ["guardian", "stop"],
-        2: ["create", "info", "check", "ps", "ls", "reap", "snapshot", "rm"],
+        1: ["guardian", "stop", "map_cells", "map_draw", "map_text", "map_svg", "map_html",
+            "map_json"],
+        2: ["create", "info", "check", "ps", "ls", "map", "reap", "snapshot", "rm"],
         3: ["main"],
     },
 }
