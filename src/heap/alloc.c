@@ -22,6 +22,7 @@
 #include "heap/huge.h"
 #include "heap/large.h"
 #include "heap/misuse.h"
+#include "heap/prof.h"
 #include "heap/publish.h"
 #include "heap/tcache.h"
 #include "ipc/errors.h"
@@ -69,6 +70,8 @@ struct plan {
     uint32_t arena;
     int oblivious;
     enum fill fill;
+    int wants_sample; /* the profile should know of it */
+    int is_sampled;   /* self's hand has the sample for it */
 };
 
 static int is_huge(const struct plan *plan) {
@@ -119,7 +122,7 @@ static int suits(const struct tcache_stack *stack, size_t alignment) {
 enum source { FROM_CACHE, FROM_OWNER, FROM_NOWHERE };
 
 static enum source find_source(sharena_t *heap, struct thread_slot *self, const struct plan *plan) {
-    if (!plan->request->use_cache || plan->size_class >= SIZE_CLASSES_CACHED) {
+    if (!plan->request->use_cache || plan->size_class >= SIZE_CLASSES_CACHED || plan->is_sampled) {
         return FROM_OWNER;
     }
     const struct tcache_stack *stack = &slot_tcache(self)->stacks[plan->size_class + 1];
@@ -157,6 +160,31 @@ static void *try_once(sharena_t *heap, struct thread_slot *self, const struct pl
     return block;
 }
 
+/* With a sample in self's hand and a class that has runs of its own; 0: not to be sampled, or it
+ * cannot be. */
+static int plan_sampled(sharena_t *heap, struct thread_slot *self, const struct plan *plan,
+                        struct plan *sampled) {
+    uint32_t size_class = plan->size_class;
+    if (!plan->wants_sample || !prof_begin(heap_attachment(heap), self, plan->request->size,
+                                           sizeclass_bytes(size_class))) {
+        return 0;
+    }
+    *sampled = *plan;
+    sampled->is_sampled = 1;
+    sampled->size_class = size_class < SIZE_CLASSES_SMALL ? SIZE_CLASSES_SMALL : size_class;
+    return 1;
+}
+
+static void *try_block(sharena_t *heap, struct thread_slot *self, const struct plan *plan) {
+    struct plan sampled;
+    void *block = NULL;
+    if (plan_sampled(heap, self, plan, &sampled)) {
+        block = try_once(heap, self, &sampled);
+        prof_give(heap, self);
+    }
+    return block != NULL ? block : try_once(heap, self, plan);
+}
+
 /* The block is filled while it is still the cache's, or in flight. 1, or 0: no memory. */
 static int try_once_to(sharena_t *heap, struct thread_slot *self, const struct plan *plan,
                        void **where) {
@@ -187,6 +215,17 @@ static int try_once_to(sharena_t *heap, struct thread_slot *self, const struct p
     return block != NULL;
 }
 
+static int try_block_to(sharena_t *heap, struct thread_slot *self, const struct plan *plan,
+                        void **where) {
+    struct plan sampled;
+    int is_done = 0;
+    if (plan_sampled(heap, self, plan, &sampled)) {
+        is_done = try_once_to(heap, self, &sampled, where);
+        prof_give(heap, self);
+    }
+    return is_done || try_once_to(heap, self, plan, where);
+}
+
 static int make_plan(sharena_t *heap, struct thread_slot *self, const struct request *request,
                      struct plan *plan) {
     const struct attachment *attachment = heap_attachment(heap);
@@ -207,6 +246,7 @@ static int make_plan(sharena_t *heap, struct thread_slot *self, const struct req
     if (request->arena != 0) {
         plan->arena = request->arena - 1;
     }
+    plan->wants_sample = prof_wants_sample(attachment, sizeclass_bytes(plan->size_class));
     return 0;
 }
 
@@ -218,10 +258,10 @@ void *alloc_block(sharena_t *heap, struct thread_slot *self, const struct reques
         return NULL;
     }
     tcache_tick(heap, self);
-    void *block = try_once(heap, self, &plan);
+    void *block = try_block(heap, self, &plan);
     if (block == NULL) {
         heap_purge(heap, self);
-        block = try_once(heap, self, &plan);
+        block = try_block(heap, self, &plan);
     }
     if (block == NULL) {
         errno = ENOMEM;
@@ -237,11 +277,11 @@ int alloc_block_to(sharena_t *heap, struct thread_slot *self, const struct reque
         return error;
     }
     tcache_tick(heap, self);
-    if (try_once_to(heap, self, &plan, where)) {
+    if (try_block_to(heap, self, &plan, where)) {
         return 0;
     }
     heap_purge(heap, self);
-    return try_once_to(heap, self, &plan, where) ? 0 : ENOMEM;
+    return try_block_to(heap, self, &plan, where) ? 0 : ENOMEM;
 }
 
 static COLD uint32_t not_live(const sharena_t *heap, enum sharena_misuse_kind kind, const void *ptr,
@@ -290,9 +330,12 @@ uint32_t alloc_class_of(const sharena_t *heap, const void *ptr) {
         return not_live(heap, SHARENA_MISUSE_NOT_A_BLOCK, ptr,
                         "pointer that is not the start of a block");
     }
-    return stack != TCACHE_UNCACHED
-               ? stack - 1
-               : shared_get(&heap_chunk(heap, chunk_of_page(page))->size_class);
+    if (stack <= SIZE_CLASSES_CACHED) {
+        return stack - 1;
+    }
+    const struct chunk *chunk = heap_chunk(heap, chunk_of_page(page));
+    return shared_get(&chunk->state) == CHUNK_ARENA ? shared_get(&heap_run(heap, page)->size_class)
+                                                    : shared_get(&chunk->size_class);
 }
 
 /* What alloc_class_of() found to be a live block of that class. */
@@ -336,16 +379,23 @@ static int resize_in_place(sharena_t *heap, struct thread_slot *self, void *ptr,
     return size_class < SIZE_CLASSES_LARGE_END && large_resize(heap, self, ptr, size_class);
 }
 
+/* For the profile a resized block is a new one. So one that is sampled, or would be, moves. */
 int alloc_resize(sharena_t *heap, struct thread_slot *self, void *ptr, uint32_t size_class) {
+    const struct attachment *attachment = heap_attachment(heap);
     uint32_t old = alloc_class_of(heap, ptr);
-    if (old == size_class) {
-        return old != SIZE_CLASSES_MAX;
-    }
-    if (old < SIZE_CLASSES_SMALL || old == SIZE_CLASSES_MAX || size_class < SIZE_CLASSES_SMALL ||
-        !resize_in_place(heap, self, ptr, size_class)) {
+    uint64_t bytes = sizeclass_bytes(size_class);
+    if (old == SIZE_CLASSES_MAX || prof_is_sampled(heap, page_of(heap, ptr))) {
         return 0;
     }
-    tcache_count_taken(self, sizeclass_bytes(size_class));
+    if (old == size_class) {
+        return 1;
+    }
+    if (old < SIZE_CLASSES_SMALL || size_class < SIZE_CLASSES_SMALL ||
+        prof_would_sample(attachment, bytes) || !resize_in_place(heap, self, ptr, size_class)) {
+        return 0;
+    }
+    (void)prof_wants_sample(attachment, bytes);
+    tcache_count_taken(self, bytes);
     tcache_count_given(self, sizeclass_bytes(old));
     return 1;
 }

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "heap/audit_prof.h"
 #include "heap/bin.h"
 #include "heap/chunk.h"
 #include "heap/huge.h"
@@ -198,7 +199,9 @@ static void audit_large_run(struct audit *audit, uint32_t page, const struct run
     uint32_t offset = shared_get(&run->extra);
     EXPECT(audit, offset == 0 || (offset < PAGE_BYTES && pages > large_pages(size_class)),
            "run at page %u: its block begins at offset %u of %u pages", page, offset, pages);
-    EXPECT(audit, page_entry(audit, page) == stack_offset_of(size_class),
+    EXPECT(audit,
+           audit_is_entry(audit, (const char *)page_address(audit->heap, page) + offset, size_class,
+                          shared_get(&run->left)),
            "page %u: page map %u is not that of its large block", page, page_entry(audit, page));
     expect_kinds(audit, page, pages, 0);
     expect_no_entries(audit, page + 1, pages - 1);
@@ -305,7 +308,8 @@ static void audit_huge(struct audit *audit, uint32_t index, const struct chunk *
     EXPECT(audit, shared_get(&chunk->backed) >= pages,
            "chunk %u: huge block of %llu pages, %u backed", index, (unsigned long long)pages,
            shared_get(&chunk->backed));
-    EXPECT(audit, page_entry(audit, page) == stack_offset_of(cached),
+    EXPECT(audit,
+           audit_is_entry(audit, page_address(audit->heap, page), cached, shared_get(&chunk->left)),
            "chunk %u: page map %u is not that of its huge block", index, page_entry(audit, page));
     expect_no_entries(audit, page + 1, size * CHUNK_PAGES - 1);
     count_live(audit, 1, sizeclass_bytes(size_class));
@@ -583,7 +587,7 @@ size_t audit_block_bytes(const sharena_t *heap, const void *ptr) {
 
 int audit_is_block(const sharena_t *heap, const void *ptr) {
     return audit_block_bytes(heap, ptr) != 0 ||
-           (is_user_data(heap, ptr) && huge_is_block(heap, ptr));
+           (is_user_data(heap, ptr) && (huge_is_block(heap, ptr) || large_is_block(heap, ptr)));
 }
 
 uint64_t audit_table_pages(const sharena_t *heap) {

@@ -269,6 +269,7 @@ static void audit_slot(struct audit *audit, struct thread_slot *slot,
     }
     audit_empty_stack(audit, slot, 0);
     audit_empty_stack(audit, slot, TCACHE_UNCACHED);
+    audit_empty_stack(audit, slot, TCACHE_SAMPLED);
     audit_hand(audit, slot);
     if (arena > audit->arenas) {
         audit_finding(audit, "thread slot %u: its arena %u does not exist", index, arena - 1);

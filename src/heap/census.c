@@ -12,6 +12,7 @@
 #include "heap/census.h"
 
 #include "heap/audit.h"
+#include "heap/prof_samples.h"
 #include "heap/tcache.h"
 #include "ipc/lock.h"
 
@@ -220,7 +221,7 @@ uint64_t census_fixed_bytes(const sharena_t *heap) {
     uint64_t arenas = shared_get(&heap_pool(heap)->arenas_made);
     return PROCESSES_OFFSET + PROCESSES_MAX * sizeof(struct process_slot) +
            (ARENAS_OFFSET - POOL_OFFSET) + slots * THREAD_SLOT_BYTES +
-           arenas * round_up(sizeof(struct arena), PAGE_BYTES);
+           arenas * round_up(sizeof(struct arena), PAGE_BYTES) + prof_table_bytes(heap);
 }
 
 uint64_t census_table_bytes(const sharena_t *heap) {

@@ -14,6 +14,7 @@
 
 #include "heap/audit.h"
 #include "heap/audit_counts.h"
+#include "heap/audit_prof.h"
 #include "heap/audit_slots.h"
 #include "heap/heap.h"
 #include "heap/reap.h"
@@ -110,6 +111,7 @@ static void audit_heap(struct audit *audit, const struct thread_slot *self) {
         audit_arenas(audit);
         audit_counts(audit);
         audit_slots(audit, self);
+        audit_samples(audit);
         audit_roots(audit);
         audit_sums(audit);
     }

@@ -307,6 +307,36 @@ static int write_tcache_flush(const struct ctl_query *query, uint64_t value) {
     return 0;
 }
 
+/* ---- prof.*: active is this process's, the others are the heap's ---- */
+
+static int read_prof_active(const struct ctl_query *query, uint64_t *value) {
+    *value = __atomic_load_n(&query->attachment->prof_active, __ATOMIC_RELAXED);
+    return 0;
+}
+
+static int write_prof_active(const struct ctl_query *query, uint64_t value) {
+    if (value != 0 && !query->attachment->conf.prof) {
+        return error_set(EINVAL, "%s: this process opened the heap without prof:true", query->name);
+    }
+    __atomic_store_n(&query->attachment->prof_active, value != 0, __ATOMIC_RELAXED);
+    return 0;
+}
+
+static int read_prof_samples(const struct ctl_query *query, uint64_t *value) {
+    *value = shared_get(&heap_pool(query->heap)->samples_used);
+    return 0;
+}
+
+static int read_prof_dropped(const struct ctl_query *query, uint64_t *value) {
+    *value = shared_get(&heap_pool(query->heap)->samples_dropped);
+    return 0;
+}
+
+static int read_prof_lg_sample(const struct ctl_query *query, uint64_t *value) {
+    *value = query->attachment->conf.lg_prof_sample;
+    return 0;
+}
+
 /* ---- the table ---- */
 
 static const struct ctl_name names[] = {
@@ -342,6 +372,10 @@ static const struct ctl_name names[] = {
     {"stats.recovered", CTL_U64, read_recovered, NULL, NULL},
     {"stats.recovered_cold", CTL_U64, read_recovered_cold, NULL, NULL},
     {"stats.taken_over", CTL_U64, read_taken_over, NULL, NULL},
+    {"prof.active", CTL_BOOL, read_prof_active, write_prof_active, NULL},
+    {"prof.lg_sample", CTL_SIZE, read_prof_lg_sample, NULL, NULL},
+    {"prof.samples", CTL_SIZE, read_prof_samples, NULL, NULL},
+    {"prof.dropped", CTL_U64, read_prof_dropped, NULL, NULL},
     {"processes.count", CTL_UNSIGNED, read_processes, NULL, NULL},
     {"process.#.pid", CTL_UNSIGNED, read_process_pid, NULL, count_process_slots},
 };

@@ -47,6 +47,14 @@ static inline struct arena *heap_arena(const sharena_t *heap, uint32_t index) {
                                     (uint64_t)index * ARENA_STRIDE);
 }
 
+static inline struct module *heap_module(const sharena_t *heap, uint32_t index) {
+    return (struct module *)(void *)(heap_bytes(heap) + MODULES_OFFSET) + index;
+}
+
+static inline struct sample *heap_sample(const sharena_t *heap, uint32_t index) {
+    return (struct sample *)(void *)(heap_bytes(heap) + SAMPLES_OFFSET) + index;
+}
+
 static inline shared_u16 *heap_page_map(const sharena_t *heap) {
     return (shared_u16 *)(void *)(heap_bytes(heap) + PAGE_MAP_OFFSET);
 }

@@ -24,6 +24,7 @@
 #include "heap/arena.h"
 #include "heap/attach.h"
 #include "heap/chunk.h"
+#include "heap/prof.h"
 #include "heap/reap.h"
 #include "heap/stats.h"
 #include "heap/tcache.h"
@@ -45,6 +46,8 @@ uint64_t heap_fingerprint(void) {
                               sizeof(struct arena),
                               sizeof(struct root),
                               sizeof(struct tcache),
+                              sizeof(struct module),
+                              sizeof(struct sample),
                               offsetof(struct run, bitmap),
                               offsetof(struct tcache, storage),
                               LG_CHUNK,
@@ -136,6 +139,7 @@ static int open_first(struct heap_file *file, const struct sharena_options *opti
     }
     attachment->file = *file;
     attachment->conf = *conf;
+    prof_init(attachment);
     int error = attach_file(attachment, options, made);
     if (error != 0) {
         file_close(&attachment->file);

@@ -12,6 +12,7 @@
 #include "heap/backing.h"
 #include "heap/chunk.h"
 #include "heap/large.h"
+#include "heap/prof_samples.h"
 #include "ipc/journal.h"
 #include "ipc/lock.h"
 
@@ -31,9 +32,10 @@ static void become(sharena_t *heap, struct thread_slot *self, uint32_t first, ui
     pool_mark_span(heap, self, first, chunks, CHUNK_HUGE);
     journal_set(self, &chunk->size_class, (uint16_t)size_class);
     journal_set(self, &chunk->backed, backed);
-    journal_set(
-        self, heap_page_map(heap) + first_page_of_chunk(first),
-        stack_offset_of(size_class < SIZE_CLASSES_LARGE_END ? SIZE_CLASSES_CACHED : size_class));
+    prof_enter_block(
+        heap, self, page_address(heap, first_page_of_chunk(first)),
+        stack_offset_of(size_class < SIZE_CLASSES_LARGE_END ? SIZE_CLASSES_CACHED : size_class),
+        &chunk->left);
 }
 
 /* Section: the block gets another class. */
@@ -90,8 +92,8 @@ void huge_free(sharena_t *heap, struct thread_slot *self, void *ptr, struct tcac
     lock_acquire(heap, self, &pool->lock);
     int is_live = huge_is_block(heap, ptr);
     if (is_live) {
-        const struct chunk *chunk = heap_chunk(heap, chunk_of_page(page));
-        journal_set(self, heap_page_map(heap) + page, 0);
+        struct chunk *chunk = heap_chunk(heap, chunk_of_page(page));
+        prof_remove_block(heap, self, page, &chunk->left);
         large_count_given(self, pool->huge, shared_get(&chunk->size_class));
         pool_insert_free(heap, self, chunk_of_page(page), shared_get(&chunk->size),
                          shared_get(&chunk->backed));
@@ -99,6 +101,7 @@ void huge_free(sharena_t *heap, struct thread_slot *self, void *ptr, struct tcac
         journal_commit(self);
     }
     lock_release(heap, self, &pool->lock);
+    prof_give(heap, self);
     if (!is_live) {
         large_drop(heap, self, stack, ptr);
     }

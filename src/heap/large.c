@@ -1,7 +1,8 @@
 /* large.c -- large blocks: a run of their own, below one chunk.
  *
  * Holds:  run.state == RUN_LARGE, run.size == pages of its class (one more with an offset),
- *         page_map of its first page names the class, and of its other pages is 0     (audited)
+ *         page_map of its first page names the class, or that the block is sampled, and
+ *         of its other pages is 0                                                     (audited)
  * Lock:   the arena's (rank ARENA). At most three tree operations a section
  * Killed: anywhere: sections are undone; new pages are in the hand; a finished block that did not
  *         reach its caller is in the pending step
@@ -11,6 +12,7 @@
 
 #include "heap/arena.h"
 #include "heap/misuse.h"
+#include "heap/prof_samples.h"
 #include "heap/run.h"
 #include "ipc/journal.h"
 #include "ipc/lock.h"
@@ -47,7 +49,7 @@ static void *hand_to_block(sharena_t *heap, struct thread_slot *self, uint32_t s
     run_mark_used(heap, self, page, shared_get(&self->hand.count), RUN_LARGE);
     journal_set(self, &run->size_class, (uint16_t)size_class);
     journal_set(self, &run->extra, offset);
-    journal_set(self, heap_page_map(heap) + page, stack_offset_of(size_class));
+    prof_enter_block(heap, self, block, stack_offset_of(size_class), &run->left);
     journal_set(self, &self->hand.kind, HAND_EMPTY);
     journal_set(self, &self->pending.block, block);
     journal_set(self, &self->pending.kind, PENDING_MALLOC);
@@ -103,7 +105,7 @@ void large_free(sharena_t *heap, struct thread_slot *self, void *ptr, struct tca
     int emptied = 0;
     if (is_live) {
         uint32_t pages = shared_get(&run->size);
-        journal_set(self, heap_page_map(heap) + page, 0);
+        prof_remove_block(heap, self, page, &run->left);
         emptied = run_insert_free(heap, self, arena, page, pages, 1, 0);
         count_used(self, arena, 0, pages);
         large_count_given(self, arena->large, shared_get(&run->size_class));
@@ -111,6 +113,7 @@ void large_free(sharena_t *heap, struct thread_slot *self, void *ptr, struct tca
         journal_commit(self);
     }
     lock_release(heap, self, &arena->lock);
+    prof_give(heap, self);
     if (!is_live) {
         large_drop(heap, self, stack, ptr);
     }

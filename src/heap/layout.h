@@ -4,6 +4,8 @@
  *     IPC_END           struct pool             (1 page)            heap
  *     ROOTS_OFFSET      struct root_table                           heap
  *     ARENAS_OFFSET     struct arena            8 KiB each          arena
+ *     MODULES_OFFSET    struct module           512 bytes each      program or library of a profile
+ *     SAMPLES_OFFSET    struct sample           352 bytes each      sampled block
  *     PAGE_MAP_OFFSET   uint16_t page_map[]     what free needs     page of the file
  *     kinds             uint16_t page_kind[]    where its run is    page of the file
  *     runs              struct run[]            64 bytes each       page of the file
@@ -20,10 +22,12 @@
  *     a page      its arena, a hand, a bin, a large block           run.state of its run
  *     a region    its bin (bit set) or a cache or the application (bit clear)
  *                 a cache: the pointer stands in that tcache's stack, between bottom and top
+ *     a sample    the pool's list, a hand, the run or span of a sampled block
  */
 #ifndef SHARENA_HEAP_LAYOUT_H
 #define SHARENA_HEAP_LAYOUT_H
 
+#include "heap/prof_layout.h"
 #include "heap/sizeclass.h"
 #include "ipc/layout.h"
 
@@ -46,7 +50,7 @@ enum run_state {
 /* The entry of a run's first page. The bitmap of a run with more than 320 regions goes on in the
  * entries of its following pages, which are otherwise unused. Lock: that of the owner by state. */
 struct run {
-    shared_u32 left; /* tree node: pages, 0 none */
+    shared_u32 left; /* tree node: pages, 0 none; of a sampled block: its sample + 1 */
     shared_u32 right;
     shared_u32 size; /* in pages; with the page number, the order in a tree */
     shared_u16 arena;
@@ -68,7 +72,9 @@ enum bin_place { BIN_CURRENT = 1, BIN_NONFULL, BIN_FULL };
 #define KIND_DISTANCE 0x01ffu /* pages back to the first page of the run */
 
 /* page_map: 0, or the byte offset in the tcache of the stack that caches this block's class. It is
- * set for every page of a RUN_BIN run, and for the first page of a large or huge block. */
+ * set for every page of a RUN_BIN run, and for the first page of a large or huge block. A sampled
+ * block has a run of its own whatever its size, and the offset of a stack that caches nothing, so
+ * that every free of it takes the slow path. */
 
 /* ---- chunks ---- */
 
@@ -83,7 +89,7 @@ enum chunk_state {
 
 /* Of a span of chunks, the first entry tells all, and the last one tells the first. */
 struct chunk {
-    shared_u32 left; /* tree node: chunks, 0 none */
+    shared_u32 left; /* tree node: chunks, 0 none; of a sampled block: its sample + 1 */
     shared_u32 right;
     shared_u32 size;       /* in chunks */
     shared_u32 first;      /* valid in the last chunk of a free span */
@@ -106,7 +112,12 @@ struct pool {
     struct shared_lock lock;
     shared_u32 dirty; /* roots of trees */
     shared_u32 clean;
-    shared_u32 arenas_made; /* arenas[0..arenas_made) are initialised */
+    shared_u32 arenas_made;     /* arenas[0..arenas_made) are initialised */
+    shared_u32 samples_free;    /* the list of unused samples: the first + 1, 0 none */
+    shared_u32 samples_high;    /* samples ever used, which are backed; only grows */
+    shared_u32 samples_used;    /* of them, those that a block or a hand has */
+    shared_u32 modules;         /* entries of the table that are valid; only grows */
+    shared_u64 samples_dropped; /* statistics: blocks that found no sample; atomic */
     /* Huge blocks. Those that a big alignment made huge are of a large class. */
     struct block_count huge[SIZE_CLASSES_MAX - SIZE_CLASSES_SMALL];
 };
@@ -172,9 +183,10 @@ struct tcache_stack {  /* 32 bytes; all four point into the stack's storage */
 };
 
 /* stacks[0] is always empty and full: what page_map 0 leads to. Class c has stacks[c + 1]; the last
- * one stands for all classes without a cache. */
-#define TCACHE_STACKS (SIZE_CLASSES_CACHED + 2u)
+ * two are like the first, and stand for all classes without a cache and for all sampled blocks. */
+#define TCACHE_STACKS (SIZE_CLASSES_CACHED + 3u)
 #define TCACHE_UNCACHED (SIZE_CLASSES_CACHED + 1u)
+#define TCACHE_SAMPLED (SIZE_CLASSES_CACHED + 2u)
 #define TCACHE_STORAGE 5504u /* entries, all classes together */
 
 struct tcache {
@@ -194,7 +206,9 @@ struct tcache {
 #define ROOTS_OFFSET (POOL_OFFSET + PAGE_BYTES)
 #define ARENAS_OFFSET (ROOTS_OFFSET + (1u << 19))
 #define ARENA_STRIDE 8192u
-#define PAGE_MAP_OFFSET (ARENAS_OFFSET + (uint64_t)ARENAS_MAX * ARENA_STRIDE)
+#define MODULES_OFFSET (ARENAS_OFFSET + (uint64_t)ARENAS_MAX * ARENA_STRIDE)
+#define SAMPLES_OFFSET (MODULES_OFFSET + (uint64_t)MODULES_MAX * sizeof(struct module))
+#define PAGE_MAP_OFFSET (SAMPLES_OFFSET + (uint64_t)SAMPLES_MAX * sizeof(struct sample))
 
 _Static_assert(sizeof(struct run) == 64, "one line per page");
 _Static_assert(sizeof(struct chunk) == 32, "two per line");

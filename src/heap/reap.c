@@ -17,6 +17,7 @@
 #include "heap/arena.h"
 #include "heap/backing.h"
 #include "heap/chunk.h"
+#include "heap/prof_samples.h"
 #include "heap/publish.h"
 #include "heap/tcache.h"
 #include "ipc/cancel.h"
@@ -54,6 +55,7 @@ static void settle_hand(sharena_t *heap, struct thread_slot *slot) {
         break;
     }
     shared_store(&slot->hand.kind, HAND_EMPTY);
+    prof_give(heap, slot);
 }
 
 /* Afterwards the slot owns what is in its caches, and nothing else. */

@@ -50,6 +50,8 @@ int verify_state(const sharena_t *heap, const char *title) {
     uint32_t threads = shared_get(&state->threads_high);
     uint32_t arenas = shared_get(&heap_pool(heap)->arenas_made);
     uint32_t roots = shared_get(&heap_roots(heap)->high);
+    uint32_t samples = shared_get(&heap_pool(heap)->samples_high);
+    uint32_t modules = shared_get(&heap_pool(heap)->modules);
     if (state->data_begin != data_begin) {
         return refuse(title, "data_begin", state->data_begin, data_begin);
     }
@@ -64,6 +66,12 @@ int verify_state(const sharena_t *heap, const char *title) {
     }
     if (arenas > ARENAS_MAX) {
         return refuse(title, "arenas_made", arenas, ARENAS_MAX);
+    }
+    if (samples > SAMPLES_MAX) {
+        return refuse(title, "samples_high", samples, SAMPLES_MAX);
+    }
+    if (modules > MODULES_MAX) {
+        return refuse(title, "modules", modules, MODULES_MAX);
     }
     return roots > SHARENA_ROOTS_MAX ? refuse(title, "roots.high", roots, SHARENA_ROOTS_MAX) : 0;
 }
@@ -113,6 +121,10 @@ static int verify_unused(struct thread_slot *slot, uint32_t index, const char *t
     if (shared_get(&slot->hand.charged) != 0) {
         return refuse_slot(title, index, "in no use, but hand.charged",
                            shared_get(&slot->hand.charged));
+    }
+    if (shared_get(&slot->hand.sample) != 0) {
+        return refuse_slot(title, index, "in no use, but hand.sample",
+                           shared_get(&slot->hand.sample));
     }
     if (shared_get(&slot->pending.kind) != PENDING_NONE) {
         return refuse_slot(title, index, "in no use, but pending.kind",

@@ -44,6 +44,8 @@ static const struct conf_entry entries[] = {
     {"dirty_decay_ms", CONF_MS, offsetof(struct conf, dirty_decay_ms), 0, 86400000, NULL},
     {"lg_dirty_mult", CONF_U32, offsetof(struct conf, lg_dirty_mult), 0, 31, NULL},
     {"stats_print", CONF_BOOL, offsetof(struct conf, stats_print), 0, 1, NULL},
+    {"prof", CONF_BOOL, offsetof(struct conf, prof), 0, 1, NULL},
+    {"lg_prof_sample", CONF_U32, offsetof(struct conf, lg_prof_sample), 0, 40, NULL},
     {"zero", CONF_BOOL, offsetof(struct conf, zero), 0, 1, NULL},
     {"abort", CONF_BOOL, offsetof(struct conf, abort), 0, 1, NULL},
 };
@@ -95,6 +97,7 @@ void conf_default(struct conf *conf) {
         .dirty_decay_ms = 10000,
         .lg_dirty_mult = 3,
         .abort = 1,
+        .lg_prof_sample = 19,
     };
 }
 

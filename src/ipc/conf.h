@@ -29,6 +29,8 @@ struct conf {                         /* per process and heap; opt.<name> in ctl
     uint32_t tcache_nslots_small_max;
     uint32_t tcache_nslots_large;
     uint32_t cache_oblivious;  /* bool: large blocks start at a random line of their page */
+    uint32_t prof;             /* bool: some allocations are sampled */
+    uint32_t lg_prof_sample;   /* one byte in 2^this is; 0: each block */
     uint32_t abort_conf;       /* bool: a bad configuration aborts */
     uint32_t reap_interval_ms; /* between two looks for the dead; CONF_MS_NEVER */
     uint32_t zero;             /* bool: every new block is zeroed */
@@ -43,7 +45,7 @@ struct conf {                         /* per process and heap; opt.<name> in ctl
 /* Whether something is to be done at each call. Then no thread gets a hint (thread.h), so all calls
  * take the slow paths, which look at the options: the fast paths know nothing of them. */
 static inline int conf_is_watching(const struct conf *conf) {
-    return conf->zero != 0;
+    return conf->zero != 0 || conf->prof != 0;
 }
 
 #define CONF_MS_NEVER UINT32_MAX /* -1 in a text */

@@ -91,6 +91,8 @@ struct hand {
     shared_u32
         charged_first;  /* pages counted in heap_state.backed_pages that are being backed or */
     shared_u32 charged; /* ... punched, how many: a reaper punches, then discharges them */
+    shared_u32 sample;  /* + 1, of the profile's, between the pool and a block; 0 none. Beside
+                           whatever else is carried */
 };
 
 #define HAND_DIRTY 1u /* HAND_RUN: the pages are backed (HAND_SPAN: chunk.backed says how many) */

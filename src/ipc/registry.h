@@ -21,6 +21,7 @@ struct attachment { /* process-private */
     struct token token;          /* of our process slot; page NULL: not registered (fork's child) */
     uint64_t process_generation; /* of our process slot */
     struct conf conf;
+    uint32_t prof_active; /* with conf.prof: allocations are sampled now; atomic */
     uint32_t opens;       /* sharena_open() less sharena_close(); 0: lingers for its threads */
     uint32_t reap_wanted; /* a dead owner was met: reap when no lock is held; atomic */
     uint32_t next_probe;  /* the process slot that is looked at next (slot_any_dead); atomic */

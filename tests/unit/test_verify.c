@@ -64,6 +64,8 @@ static void test_state(void **state) {
     assert_names(&at->data_bytes.value_, UINT64_MAX, verify, "data_bytes");
     assert_names(&at->threads_high.value_, THREADS_MAX + 1, verify, "threads_high");
     assert_names(&heap_pool(heap)->arenas_made.value_, ARENAS_MAX + 1, verify, "arenas_made");
+    assert_names(&heap_pool(heap)->samples_high.value_, SAMPLES_MAX + 1, verify, "samples_high");
+    assert_names(&heap_pool(heap)->modules.value_, MODULES_MAX + 1, verify, "modules");
     assert_names(&heap_roots(heap)->high.value_, SHARENA_ROOTS_MAX + 1, verify, "roots.high");
 #undef verify
 }
@@ -102,6 +104,7 @@ static void test_unused_slots(void **state) {
     assert_names(&slot->arena.value_, 1, verify, "thread slot 1: in no use, but arena");
     assert_names(&slot->hand.kind.value_, HAND_RUN, verify, "hand.kind");
     assert_names(&slot->hand.charged.value_, 1, verify, "hand.charged");
+    assert_names(&slot->hand.sample.value_, 1, verify, "hand.sample");
     assert_names(&slot->pending.kind.value_, PENDING_FREE, verify, "pending.kind");
     assert_names(&tcache->stacks[0].top.value_, own, verify, "top of a stack");
     assert_names(&tcache->stacks[7].bottom.value_, own, verify, "top of a stack");
