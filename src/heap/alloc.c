@@ -24,6 +24,7 @@
 #include "heap/misuse.h"
 #include "heap/prof.h"
 #include "heap/publish.h"
+#include "heap/purge.h"
 #include "heap/tcache.h"
 #include "ipc/errors.h"
 #include "ipc/journal.h"
@@ -348,6 +349,7 @@ static void free_block(sharena_t *heap, struct thread_slot *self, void *ptr, uin
         publish_give_back(heap, self, ptr);
         tcache_count_given(self, sizeclass_bytes(size_class));
     }
+    purge_after_free(heap, self);
 }
 
 void alloc_free(sharena_t *heap, struct thread_slot *self, void *ptr, int use_cache) {
@@ -397,5 +399,6 @@ int alloc_resize(sharena_t *heap, struct thread_slot *self, void *ptr, uint32_t 
     (void)prof_wants_sample(attachment, bytes);
     tcache_count_taken(self, bytes);
     tcache_count_given(self, sizeclass_bytes(old));
+    purge_after_free(heap, self);
     return 1;
 }

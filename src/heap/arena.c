@@ -15,6 +15,7 @@
 
 #include "heap/backing.h"
 #include "heap/chunk.h"
+#include "heap/decay.h"
 #include "heap/run.h"
 #include "ipc/errors.h"
 #include "ipc/journal.h"
@@ -217,6 +218,7 @@ static uint32_t dirty_run_to_hand(sharena_t *heap, struct thread_slot *self, str
     (void)run_carve(heap, self, arena, page, page, pages, RUN_HAND);
     set_hand_run(self, arena_index(heap, arena), page, pages, HAND_DIRTY);
     count_used(self, arena, pages, 0);
+    decay_note_purge(self, &arena->decay, pages);
     return pages;
 }
 
@@ -289,36 +291,60 @@ void arena_give(sharena_t *heap, struct thread_slot *self) {
     }
 }
 
-/* Others may dirty pages as fast as we punch them, so no more go than were dirty at first. */
-void arena_purge(sharena_t *heap, struct thread_slot *self, uint32_t index) {
+/* Section: up to `most` dirty pages go into the hand, the last ones of the longest run: few calls
+ * to the kernel, and what is in front of it is what would be taken first. How many. */
+static uint32_t purge_section(sharena_t *heap, struct thread_slot *self, struct arena *arena,
+                              uint32_t most) {
+    uint32_t page = tree_last(run_tree(heap, arena, 1));
+    if (page == 0) {
+        return 0;
+    }
+    uint32_t size = shared_get(&heap_run(heap, page)->size);
+    uint32_t pages = size < most ? size : most;
+    uint32_t first = page + size - pages;
+    (void)run_carve(heap, self, arena, page, first, pages, RUN_HAND);
+    set_hand_run(self, arena_index(heap, arena), first, pages, HAND_DIRTY);
+    count_used(self, arena, pages, 0);
+    decay_note_purge(self, &arena->decay, pages);
+    return pages;
+}
+
+/* Where all is clean, the spare need not be kept either. */
+static void release_spare(sharena_t *heap, struct thread_slot *self, struct arena *arena) {
+    lock_acquire(heap, self, &arena->lock);
+    uint32_t spare = shared_get(&arena->pages_dirty) == 0 ? shared_get(&arena->spare) : 0;
+    if (spare != 0) {
+        chunk_to_hand(heap, self, arena, spare, 0);
+    }
+    journal_commit(self);
+    lock_release(heap, self, &arena->lock);
+    if (spare != 0) {
+        pool_give(heap, self);
+    }
+}
+
+void arena_purge_pages(sharena_t *heap, struct thread_slot *self, uint32_t index, uint32_t most) {
     struct arena *arena = heap_arena(heap, index);
-    for (uint32_t left = shared_get(&arena->pages_dirty);;) {
-        uint32_t start;
+    uint32_t pages = 0;
+    for (uint32_t left = most; left != 0; left -= pages) {
         lock_acquire(heap, self, &arena->lock);
-        uint32_t page = run_find(heap, arena, 1, 0, 1, &start);
-        int is_enough = page != 0 && left == 0;
-        if (page != 0 && !is_enough) {
-            uint32_t pages = shared_get(&heap_run(heap, page)->size);
-            (void)run_carve(heap, self, arena, page, page, pages, RUN_HAND);
-            set_hand_run(self, index, page, pages, HAND_DIRTY);
-            count_used(self, arena, pages, 0);
-            left -= pages < left ? pages : left;
-        }
-        uint32_t spare = shared_get(&arena->spare);
-        if (page == 0 && spare != 0) { /* all is clean: the spare need not be kept either */
-            chunk_to_hand(heap, self, arena, spare, 0);
-        }
+        pages = purge_section(heap, self, arena, left);
         journal_commit(self);
         lock_release(heap, self, &arena->lock);
-        if (page == 0 && spare != 0) {
-            pool_give(heap, self);
+        if (pages == 0) {
+            break;
         }
-        if (page == 0 || is_enough) {
-            return;
-        }
-        backing_remove(heap, self, page, shared_get(&self->hand.count));
+        backing_remove(heap, self, shared_get(&self->hand.first), pages);
         arena_give(heap, self);
     }
+    if (shared_get(&arena->pages_dirty) == 0 && shared_get(&arena->spare) != 0) {
+        release_spare(heap, self, arena);
+    }
+}
+
+/* Others may dirty pages as fast as we punch them, so no more go than were dirty at first. */
+void arena_purge(sharena_t *heap, struct thread_slot *self, uint32_t index) {
+    arena_purge_pages(heap, self, index, shared_get(&heap_arena(heap, index)->pages_dirty));
 }
 
 /* ---- making and choosing ---- */

@@ -27,8 +27,10 @@ void arena_give(sharena_t *heap, struct thread_slot *self);
  * it as the spare, or moves it to the pool. The chunk may be in use again: then nothing happens. */
 void arena_release_chunk(sharena_t *heap, struct thread_slot *self, uint32_t index, uint32_t chunk);
 
-/* Gives the memory of all free runs of the arena back to the file system. */
+/* Gives the memory of free runs of the arena back to the file system: of all that are dirty now, or
+ * up to so many pages. */
 void arena_purge(sharena_t *heap, struct thread_slot *self, uint32_t index);
+void arena_purge_pages(sharena_t *heap, struct thread_slot *self, uint32_t index, uint32_t most);
 
 /* Binds the thread to an arena: an unused one, else a new one while fewer than `narenas` exist,
  * else the one with fewest threads. 0, or ENOMEM when not even the first can be made. */

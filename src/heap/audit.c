@@ -378,6 +378,7 @@ static void audit_pool_trees(struct audit *audit) {
     for (int i = 0; i < 2; i++) {
         struct tree tree = pool_tree(audit->heap, states[i]);
         uint32_t nodes = 0;
+        uint64_t backed = 0;
         uint32_t counted = count_nodes(audit, tree);
         if (counted == UINT32_MAX) {
             audit_finding(audit, "chunk pool: its tree %d is out of order", i);
@@ -388,6 +389,7 @@ static void audit_pool_trees(struct audit *audit) {
             uint32_t state = shared_get(&chunk->state);
             if (state == states[i]) {
                 nodes++;
+                backed += shared_get(&chunk->backed);
                 EXPECT(audit, is_in_tree(audit, tree, c), "chunk %u: free, but not in tree %d", c,
                        i);
             }
@@ -395,6 +397,9 @@ static void audit_pool_trees(struct audit *audit) {
         }
         EXPECT(audit, counted == nodes, "chunk pool: %u free spans, %u in tree %d", nodes, counted,
                i);
+        uint64_t pages = i == 1 ? shared_get(&heap_pool(audit->heap)->pages_dirty) : 0;
+        EXPECT(audit, backed == pages, "chunk pool: %llu dirty pages, not %llu",
+               (unsigned long long)backed, (unsigned long long)pages);
     }
 }
 

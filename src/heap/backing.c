@@ -72,13 +72,17 @@ int backing_add(sharena_t *heap, struct thread_slot *self, uint32_t first, uint3
 }
 
 void backing_remove(sharena_t *heap, struct thread_slot *self, uint32_t first, uint32_t count) {
+    struct shared_lock *lock = &heap_pool(heap)->lock;
     ASSERT(shared_get(&self->hand.charged) == 0);
+    lock_acquire(heap, self, lock); /* whoever holds all locks sees them counted once */
     journal_set(self, &self->hand.charged_first, first);
     journal_set(self, &self->hand.charged, count);
     if (shared_get(&self->hand.kind) == HAND_SPAN) {
-        journal_set(self, &heap_chunk(heap, shared_get(&self->hand.first))->backed, 0u);
+        uint32_t chunk = shared_get(&self->hand.first);
+        journal_set(self, &heap_chunk(heap, chunk)->backed, first - first_page_of_chunk(chunk));
     }
     journal_commit(self); /* from here on they will be punched, by us or by the reaper */
+    lock_release(heap, self, lock);
     backing_settle(heap, self);
 }
 

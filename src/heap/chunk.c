@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "heap/backing.h"
+#include "heap/decay.h"
 #include "ipc/errors.h"
 #include "ipc/journal.h"
 #include "ipc/lock.h"
@@ -49,6 +50,8 @@ void pool_insert_free(sharena_t *heap, struct thread_slot *self, uint32_t first,
                       uint32_t backed) {
     uint32_t begin = first_chunk(heap);
     uint32_t end = end_chunk(heap);
+    shared_u64 *dirty = &heap_pool(heap)->pages_dirty;
+    journal_set(self, dirty, shared_get(dirty) + backed);
     if (first > begin && is_free(shared_get(&heap_chunk(heap, first - 1)->state))) {
         uint32_t before = shared_get(&heap_chunk(heap, first - 1)->first);
         struct chunk *chunk = heap_chunk(heap, before);
@@ -96,6 +99,8 @@ static void carve(sharena_t *heap, struct thread_slot *self, uint32_t span, uint
     uint32_t backed = shared_get(&chunk->backed);
     uint32_t skip = start - span;
     uint32_t rest = size - skip - count;
+    shared_u64 *dirty = &heap_pool(heap)->pages_dirty;
+    journal_set(self, dirty, shared_get(dirty) - backed);
     tree_remove(self, pool_tree(heap, shared_get(&chunk->state)), span);
     pool_mark_span(heap, self, start, count, CHUNK_HAND);
     journal_set(self, &heap_chunk(heap, start)->backed, backed_part(backed, skip, count));
@@ -296,25 +301,41 @@ void pool_give(sharena_t *heap, struct thread_slot *self) {
     lock_release(heap, self, &pool->lock);
 }
 
-/* As arena_purge(): no more than there were at the beginning. */
-void pool_purge(sharena_t *heap, struct thread_slot *self) {
+/* Section: the end of the longest dirty span goes into the hand, as many chunks as have the last
+ * `most` of its backed pages, and those behind. How many pages of it are to be punched. */
+static uint32_t purge_section(sharena_t *heap, struct thread_slot *self, uint32_t most) {
+    uint32_t span = tree_last(pool_tree(heap, CHUNK_FREE_DIRTY));
+    if (span == 0) {
+        return 0;
+    }
+    const struct chunk *chunk = heap_chunk(heap, span);
+    uint32_t backed = shared_get(&chunk->backed);
+    uint32_t pages = min_u32(backed, most);
+    uint32_t skip = (backed - pages) / CHUNK_PAGES;
+    carve(heap, self, span, span + skip, shared_get(&chunk->size) - skip);
+    decay_note_purge(self, &heap_pool(heap)->decay, pages);
+    return pages;
+}
+
+void pool_purge_pages(sharena_t *heap, struct thread_slot *self, uint64_t most) {
     struct pool *pool = heap_pool(heap);
-    uint32_t left = end_chunk(heap) - first_chunk(heap);
-    for (;;) {
+    uint32_t pages = 0;
+    for (uint64_t left = most; left != 0; left -= pages) {
         lock_acquire(heap, self, &pool->lock);
-        uint32_t span = left != 0 ? tree_fit(pool_tree(heap, CHUNK_FREE_DIRTY), 0) : 0;
-        if (span != 0) {
-            uint32_t chunks = shared_get(&heap_chunk(heap, span)->size);
-            left -= chunks < left ? chunks : left;
-            carve(heap, self, span, span, chunks);
-        }
+        pages = purge_section(heap, self, left < UINT32_MAX ? (uint32_t)left : UINT32_MAX);
         journal_commit(self);
         lock_release(heap, self, &pool->lock);
-        if (span == 0) {
+        if (pages == 0) {
             return;
         }
-        backing_remove(heap, self, first_page_of_chunk(span),
-                       shared_get(&heap_chunk(heap, span)->backed));
+        uint32_t first = shared_get(&self->hand.first);
+        uint32_t backed = shared_get(&heap_chunk(heap, first)->backed);
+        backing_remove(heap, self, first_page_of_chunk(first) + backed - pages, pages);
         pool_give(heap, self);
     }
+}
+
+/* As arena_purge(): no more than there were at the beginning. */
+void pool_purge(sharena_t *heap, struct thread_slot *self) {
+    pool_purge_pages(heap, self, shared_get(&heap_pool(heap)->pages_dirty));
 }

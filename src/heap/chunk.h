@@ -28,8 +28,10 @@ extern void (*pool_growth_hook)(sharena_t *heap);
 /* Gives the span in self's hand back. */
 void pool_give(sharena_t *heap, struct thread_slot *self);
 
-/* Gives the memory of all dirty spans back to the file system. */
+/* Gives the memory of free spans back to the file system: of all that are dirty now, or up to so
+ * many pages. */
 void pool_purge(sharena_t *heap, struct thread_slot *self);
+void pool_purge_pages(sharena_t *heap, struct thread_slot *self, uint64_t most);
 
 /* Sections of others, under the pool's lock: a span becomes free, coalesced with its neighbours;
  * and up to `count` chunks right at `first` are taken out of the free span that begins there (0:

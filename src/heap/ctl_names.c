@@ -14,6 +14,7 @@
 #include "heap/arena.h"
 #include "heap/census.h"
 #include "heap/ctl.h"
+#include "heap/ctl_arena.h"
 #include "heap/heap.h"
 #include "heap/tcache.h"
 #include "ipc/errors.h"
@@ -366,6 +367,11 @@ static const struct ctl_name names[] = {
     {"stats.arenas.#.pdirty", CTL_SIZE, read_arena_pdirty, NULL, count_made},
     {"stats.arenas.#.pactive", CTL_SIZE, read_arena_pactive, NULL, count_made},
     {"stats.arenas.#.chunks", CTL_SIZE, read_arena_chunks, NULL, count_made},
+    {"stats.arenas.#.npurge", CTL_U64, ctl_read_npurge, NULL, count_made},
+    {"stats.arenas.#.purged", CTL_U64, ctl_read_purged, NULL, count_made},
+    {"stats.pool.pdirty", CTL_SIZE, ctl_read_pool_pdirty, NULL, NULL},
+    {"stats.pool.npurge", CTL_U64, ctl_read_pool_npurge, NULL, NULL},
+    {"stats.pool.purged", CTL_U64, ctl_read_pool_purged, NULL, NULL},
     {"stats.reaped", CTL_U64, read_reaped, NULL, NULL},
     {"stats.reaped_processes", CTL_U64, read_reaped_processes, NULL, NULL},
     {"stats.reaped_bytes", CTL_U64, read_reaped_bytes, NULL, NULL},
@@ -376,6 +382,9 @@ static const struct ctl_name names[] = {
     {"prof.lg_sample", CTL_SIZE, read_prof_lg_sample, NULL, NULL},
     {"prof.samples", CTL_SIZE, read_prof_samples, NULL, NULL},
     {"prof.dropped", CTL_U64, read_prof_dropped, NULL, NULL},
+    {"arena.#.purge", CTL_ACTION, NULL, ctl_purge_arena, count_made},
+    {"arena.#.decay", CTL_ACTION, NULL, ctl_decay_arena, count_made},
+    {"arena.#.dirty_decay_ms", CTL_SIZE, ctl_read_decay_ms, ctl_write_decay_ms, count_made},
     {"processes.count", CTL_UNSIGNED, read_processes, NULL, NULL},
     {"process.#.pid", CTL_UNSIGNED, read_process_pid, NULL, count_process_slots},
 };

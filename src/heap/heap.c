@@ -25,6 +25,7 @@
 #include "heap/attach.h"
 #include "heap/chunk.h"
 #include "heap/prof.h"
+#include "heap/purge.h"
 #include "heap/reap.h"
 #include "heap/stats.h"
 #include "heap/tcache.h"
@@ -258,6 +259,7 @@ SHARENA_API int sharena_open_fd(int fd, const struct sharena_options *given, sha
 /* The end of a slot of this thread. */
 static void leave(sharena_t *heap, struct thread_slot *slot) {
     reap_empty(heap, slot);
+    purge_after_free(heap, slot);
     slot_give_back(slot);
 }
 
@@ -459,6 +461,7 @@ struct thread_slot *heap_enter(sharena_t *heap) {
     }
     if (slot != NULL) {
         reap_tick(attachment);
+        purge_tick(attachment, slot);
     }
     return slot;
 }

@@ -76,6 +76,27 @@ enum bin_place { BIN_CURRENT = 1, BIN_NONFULL, BIN_FULL };
  * block has a run of its own whatever its size, and the offset of a stack that caches nothing, so
  * that every free of it takes the slow path. */
 
+/* ---- decay: when free pages that are backed go back to the file system ---- */
+
+#define DECAY_STEPS 200u /* epochs until a page that became dirty is due */
+
+/* Lock: that of the arena, or of the pool. What has no other lock than that is stored without a
+ * journal: it says when to purge, and nothing depends on it. */
+struct decay {
+    shared_u64 start_ns; /* CLOCK_REALTIME: when the current epoch began */
+    shared_u32 newest;   /* the entry of the current epoch in the backlog, which is a ring */
+    shared_u32 limit;    /* most pages that may be dirty, of those seen ... */
+    shared_u32 seen;     /* ... when the epoch began, less those that were purged since */
+    shared_u32 period;   /* DECAY_*, or milliseconds + 1: set for all processes */
+    shared_u64 purges;   /* statistics: pieces given back, ... */
+    shared_u64 purged;   /* ... and their pages */
+    shared_u64 reserved[3];
+    shared_u32 backlog[DECAY_STEPS]; /* pages that became dirty in each epoch */
+};
+
+#define DECAY_BY_OPTION 0u /* of the process that looks */
+#define DECAY_NEVER UINT32_MAX
+
 /* ---- chunks ---- */
 
 enum chunk_state {
@@ -118,6 +139,9 @@ struct pool {
     shared_u32 samples_used;    /* of them, those that a block or a hand has */
     shared_u32 modules;         /* entries of the table that are valid; only grows */
     shared_u64 samples_dropped; /* statistics: blocks that found no sample; atomic */
+    shared_u32 periods_set;     /* 1: some decay.period was set, once */
+    shared_u64 pages_dirty;     /* in the spans of `dirty` */
+    struct decay decay;
     /* Huge blocks. Those that a big alignment made huge are of a large class. */
     struct block_count huge[SIZE_CLASSES_MAX - SIZE_CLASSES_SMALL];
 };
@@ -151,6 +175,7 @@ struct arena {
     uint8_t padding[32];
     struct bin bins[SIZE_CLASSES_SMALL];
     struct block_count large[SIZE_CLASSES_LARGE_END - SIZE_CLASSES_SMALL]; /* lock ARENA */
+    struct decay decay;
 };
 
 /* ---- roots ---- */
@@ -215,6 +240,7 @@ _Static_assert(sizeof(struct chunk) == 32, "two per line");
 _Static_assert(sizeof(struct bin) == 128, "two lines");
 _Static_assert(sizeof(struct arena) <= ARENA_STRIDE, "fits its stride");
 _Static_assert(__builtin_offsetof(struct arena, bins) == 128, "bins begin at a line");
+_Static_assert(__builtin_offsetof(struct decay, backlog) == 64, "the rest of it is one line");
 _Static_assert(sizeof(struct root) == 192, "three lines");
 _Static_assert(sizeof(struct root_table) <= (1u << 19), "fits its place");
 _Static_assert(sizeof(struct pool) <= PAGE_BYTES, "one page");

@@ -110,6 +110,15 @@ uint32_t tree_next(struct tree tree, uint32_t index) {
     return lower_bound(tree, key(tree, index) + 1);
 }
 
+uint32_t tree_last(struct tree tree) {
+    uint32_t last = 0;
+    for (uint32_t node = shared_get(tree.root); node != 0;
+         node = shared_get(&tree_at(tree, node)->right)) {
+        last = node;
+    }
+    return last;
+}
+
 static uint32_t audit(struct tree tree, uint32_t node, uint64_t low, uint64_t high) {
     if (node == 0) {
         return 0;

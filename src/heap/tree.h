@@ -37,6 +37,9 @@ uint32_t tree_fit(struct tree tree, uint32_t size);
 /* The first of all: tree_fit(tree, 0). The one after `index`, which need not be in the tree. */
 uint32_t tree_next(struct tree tree, uint32_t index);
 
+/* The last of all, the highest of the biggest; 0 if there is none. */
+uint32_t tree_last(struct tree tree);
+
 /* Debug: order and heap property hold below the root. Returns the number of nodes, or
  * UINT32_MAX. */
 uint32_t tree_audit(struct tree tree);

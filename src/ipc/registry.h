@@ -28,6 +28,8 @@ struct attachment { /* process-private */
     uint64_t reap_due_ms; /* CLOCK_MONOTONIC_COARSE of the next look for the dead; atomic */
     sharena_misuse_hook_t misuse_hook; /* NULL: the option `abort` decides; atomic */
     void *misuse_arg;                  /* atomic */
+    uint64_t purge_due_ns; /* CLOCK_REALTIME_COARSE of the next look for old free pages; atomic */
+    uint32_t purge_next;   /* the arena that is looked at then, besides the own; atomic */
 };
 
 /* Makes an entry and returns it, still invisible; NULL when HEAPS_MAX are in use. Registry lock. */

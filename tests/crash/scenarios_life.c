@@ -7,7 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "heap/geometry.h"
+#include "heap/arena.h"
 #include "heap/heap.h"
 #include "ipc/journal.h"
 
@@ -84,6 +84,23 @@ static void warm_tick(struct stage *stage) {
     attachment->conf.reap_interval_ms = 0;
 }
 
+/* The victim's next slow path finds that half a period has gone by since the memory became dirty. */
+static void warm_decay(struct stage *stage) {
+    warm_slot(stage);
+    struct attachment *attachment = registry_find(stage->heap);
+    NEED(attachment != NULL);
+    attachment->conf.dirty_decay_ms = 3600000;
+    NEED(sharena_ctl(stage->heap, "arena.0.decay", NULL, NULL, NULL, 0) == 0);
+    struct thread_slot *self = heap_enter(stage->heap); /* looks at the pool as well */
+    struct decay *books[] = {&heap_arena(stage->heap, 0)->decay, &heap_pool(stage->heap)->decay};
+    for (int i = 0; i < 2; i++) {
+        NEED(self != NULL && shared_get(&books[i]->seen) != 0);
+        shared_store(&books[i]->start_ns, shared_get(&books[i]->start_ns) - 1800000000000ull);
+    }
+    attachment->purge_due_ns = 0;
+    NEED(arena_bind(stage->heap, self, 0) == 0); /* the arena that is dirty */
+}
+
 /* Free memory everywhere, for a purge. */
 static void prepare_dirty(struct stage *stage) {
     void *block = sharena_malloc(stage->heap, 6 << 20);
@@ -120,7 +137,8 @@ static void act_open(struct stage *stage) {
     sharena_t *heap = NULL;
     const struct sharena_options options = {.flags = SHARENA_CREATE,
                                             .capacity_bytes = 256u << 20,
-                                            .conf = "narenas:2,reap_interval_ms:-1"};
+                                            .conf =
+                                                "narenas:2,reap_interval_ms:-1,dirty_decay_ms:-1"};
     (void)!sharena_open(stage->path, &options, &heap);
 }
 
@@ -172,6 +190,7 @@ static void prepare_closed(struct stage *stage) {
 
 const struct scenario scenarios_life[] = {
     {"purge", prepare_dirty, warm_cache, .act = act_purge},
+    {"decay", prepare_dirty, warm_decay, act_malloc, ONE_OF(320)},
     {"check", prepare_some, warm_slot, .act = act_check},
     {"check_undoes", prepare_open_section, warm_slot, .act = act_check},
     {"reap", prepare_dead, warm_slot, .act = act_reap},

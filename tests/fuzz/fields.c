@@ -158,6 +158,13 @@ static const struct field fields[] = {
     F(IN_CHUNK, chunk, backed),
     F(IN_CHUNK, chunk, has_runs),
     {IN_USER_DATA, 8, 8, 0, 8},
+    F(IN_ARENA, arena, decay.start_ns),
+    F(IN_ARENA, arena, decay.newest),
+    F(IN_ARENA, arena, decay.limit),
+    F(IN_ARENA, arena, decay.seen),
+    F(IN_ARENA, arena, decay.period),
+    F_AT(POOL_OFFSET, pool, pages_dirty),
+    F_AT(POOL_OFFSET, pool, decay.newest),
 };
 
 uint32_t fields_count(void) {

@@ -175,7 +175,8 @@ static void leave_the_dead(sharena_t *heap) {
 static void make_heap(int fd, struct told *told) {
     const struct sharena_options options = {.capacity_bytes = TEMPLATE_CAPACITY,
                                             .base_address = TEMPLATE_BASE,
-                                            .conf = "narenas:2,cache_oblivious:true"};
+                                            .conf =
+                                                "narenas:2,cache_oblivious:true,dirty_decay_ms:-1"};
     sharena_t *heap = NULL;
     FUZZ_REQUIRE(sharena_open_fd(fd, &options, &heap) == 0);
     make_small(heap, told);

@@ -18,10 +18,11 @@ static sharena_t *heap;
 
 int heap_fixture_open(void **state) {
     (void)state;
-    const struct sharena_options options = {.flags = SHARENA_CREATE | SHARENA_EXCL,
-                                            .capacity_bytes = FIXTURE_CAPACITY,
-                                            .conf = "reap_interval_ms:-1", /* when tests say so */
-                                            .base_address = BASE_ADDRESS};
+    const struct sharena_options options = {
+        .flags = SHARENA_CREATE | SHARENA_EXCL,
+        .capacity_bytes = FIXTURE_CAPACITY,
+        .conf = "reap_interval_ms:-1,dirty_decay_ms:-1", /* when tests say so */
+        .base_address = BASE_ADDRESS};
     assert_null(heap);
     if (sharena_open(scratch_path(path, "heap"), &options, &heap) != 0) {
         fail_msg("no heap: %s", sharena_errormsg());

@@ -16,7 +16,8 @@ enum section { SECTION_NONE, SECTION_BIN, SECTION_ARENA, SECTION_POOL, SECTIONS 
 #define SECTION_SIZE 64u /* of the blocks of the bin */
 
 static inline const struct sharena_options *section_options(void) {
-    static const struct sharena_options options = {.capacity_bytes = GIB, .conf = "narenas:1"};
+    static const struct sharena_options options = {.capacity_bytes = GIB,
+                                                   .conf = "narenas:1,dirty_decay_ms:-1"};
     return &options;
 }
 

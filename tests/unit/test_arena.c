@@ -362,6 +362,35 @@ static void test_purge_gives_all_free_memory_back(void **state) {
     assert_int_equal(books_now().stored, 0);
 }
 
+/* The last pages of the longest run, to the page. */
+static void test_purge_of_some_pages(void **state) {
+    (void)state;
+    struct hand a = hold(100);
+    struct hand b = hold(10);
+    struct hand c = hold(40);
+    struct hand d = hold(10);
+    arena_purge(heap, self, 0); /* what is left of a batch */
+    give(&a);
+    give(&c);
+    uint64_t charged = charged_pages();
+    arena_purge_pages(heap, self, 0, 70);
+    assert_int_equal(dirty_pages(), 70);
+    assert_int_equal(stored_pages(first_of(&a), 100), 30);
+    assert_int_equal(stored_pages(first_of(&c), 40), 40);
+    assert_int_equal(stored_pages(first_of(&a), 30), 30);
+    arena_purge_pages(heap, self, 0, 15);
+    assert_int_equal(stored_pages(first_of(&c), 40), 25);
+    assert_int_equal(charged - charged_pages(), 85);
+    assert_int_equal(shared_get(&arena->decay.purged) >= 85, 1);
+    arena_purge_pages(heap, self, 0, 0);
+    assert_int_equal(dirty_pages(), 55);
+    arena_purge_pages(heap, self, 0, UINT32_MAX);
+    assert_int_equal(dirty_pages(), 0);
+    assert_int_equal(shared_get(&arena->chunks), 1);
+    give(&b);
+    give(&d);
+}
+
 /* ---- no more memory ---- */
 
 static void assert_refused_take(uint32_t pages, uint32_t align, const char *why) {
@@ -610,6 +639,7 @@ int main(void) {
         with_arena(test_a_chunk_with_dirty_islands_leaves),
         with_arena(test_release_of_a_chunk_that_is_not_free),
         with_arena(test_purge_gives_all_free_memory_back),
+        with_arena(test_purge_of_some_pages),
         with_arena(test_each_limit_up_to_the_first_page),
         with_arena(test_a_refused_run_changes_nothing),
         with_arena(test_a_full_file_system),

@@ -443,6 +443,36 @@ static void test_purge_makes_one_clean_span_of_all(void **state) {
     assert_free(begin, 12, 0);
 }
 
+/* The end of the longest span goes first; what is left is one span, in front. */
+static void test_some_pages_of_a_long_span(void **state) {
+    (void)state;
+    uint32_t first = hold(3);
+    uint32_t between = hold(1);
+    uint32_t second = hold(1);
+    back(first, 2 * CHUNK_PAGES + 100);
+    back(second, 50);
+    give(first);
+    give(second);
+    uint64_t charged = charged_pages();
+    shared_u64 *dirty = &heap_pool(heap)->pages_dirty;
+    assert_int_equal(shared_get(dirty), 2 * CHUNK_PAGES + 150);
+    pool_purge_pages(heap, self, 30);
+    assert_free(first, 3, 2 * CHUNK_PAGES + 70);
+    pool_purge_pages(heap, self, 70 + 12); /* into the chunk in front */
+    assert_free(first, 3, 2 * CHUNK_PAGES - 12);
+    assert_int_equal(stored_pages(first_page_of_chunk(first), 3 * CHUNK_PAGES),
+                     2 * CHUNK_PAGES - 12);
+    assert_int_equal(shared_get(dirty), 2 * CHUNK_PAGES + 38);
+    assert_int_equal(charged - charged_pages(), 112);
+    pool_purge_pages(heap, self, 0);
+    assert_int_equal(shared_get(dirty), 2 * CHUNK_PAGES + 38);
+    pool_purge_pages(heap, self, UINT64_MAX);
+    assert_free(first, 3, 0);
+    assert_int_equal(shared_get(dirty), 0);
+    give(between);
+    assert_free(first, 5, 0);
+}
+
 /* ---- against a model ---- */
 
 #define HELD_MAX 24u
@@ -569,6 +599,7 @@ int main(void) {
         with_pool(test_no_storage_for_metadata),
         with_pool(test_run_tables_are_charged_once),
         with_pool(test_purge_makes_one_clean_span_of_all),
+        with_pool(test_some_pages_of_a_long_span),
         with_pool(test_random_takes_and_gives),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -40,7 +40,7 @@ static void unknown_names_are_told_what_there_is(void **state) {
     assert_unknown("arenas.bin.4294967296.size", "#.*"); /* more digits than are read */
     assert_unknown("opt.", "behind 'opt.' there are: narenas, tcache, lg_tcache_max");
     assert_unknown("opt.tcaches", "tcache_nslots_large");
-    assert_unknown("stats.arenas.0.npurge", "pdirty");
+    assert_unknown("stats.arenas.0.nowhere", "pdirty");
     assert_unknown("Version", "version");
 }
 

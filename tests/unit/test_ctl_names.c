@@ -80,6 +80,7 @@ static void options_are_those_in_force(void **state) {
     struct conf *conf = &fixture_attachment()->conf;
     const struct conf_entry *entry;
     conf->reap_interval_ms = 250;
+    conf->dirty_decay_ms = 10000;
     for (size_t i = 0; (entry = conf_entry(i)) != NULL; i++) {
         char name[64];
         uint32_t number;

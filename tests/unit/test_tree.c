@@ -110,6 +110,7 @@ static void assert_is_the_model(void) {
         assert_int_equal(at, sorted[i]);
         at = tree_next(tree, at);
     }
+    assert_int_equal(tree_last(tree), count != 0 ? sorted[count - 1] : 0);
     assert_int_equal(at, 0);
 }
 
