@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 # In the order of the tables' columns. "bare" is no allocator at all.
 BACKENDS = ["sharena", "jemalloc", "mimalloc", "tcmalloc", "glibc", "boost", "pmemobj", "bare"]
-FILES = ["sharena", "boost", "pmemobj", "bare"]  # heaps in a file
-SHARED = ["sharena", "boost", "bare"]  # those that many processes may have open
+HEAP_FILES = ("sharena", "boost", "pmemobj")
+SHARED = ("sharena", "boost", "bare")  # what many processes may have open
 QUICK, FULL = 1, 2
 
 KIB = 1 << 10
@@ -62,17 +62,56 @@ def size_text(size):
     return f"{size // KIB} KiB" if size >= KIB else f"{size} B"
 
 
-def small_cases():
+def size_cases():
     for size in (16, 64, 256, KIB, 8 * KIB, 64 * KIB, MIB, 4 * MIB):
         mode = QUICK if size in (64, KIB, 64 * KIB, 4 * MIB) else FULL
         yield Case("pair", size_text(size), ("pair", size), mode=mode)
     for size in (64, 512):
         yield Case("batch", size_text(size), ("batch", size, 10000), mode=QUICK)
     for most in (8 * KIB, 256 * KIB):
-        yield Case("replace", f"up to {size_text(most)}", ("replace", most, 1, 100000),
-                   smoke=("replace", most, 1, 1000), mode=QUICK)
-        yield Case("replace", f"up to {size_text(most)}, two workers", ("replace", most, 2, 100000),
-                   smoke=("replace", most, 2, 1000), mode=QUICK if most == 8 * KIB else FULL)
+        for workers in (1, 2):
+            label = f"up to {size_text(most)}" + (", two workers" if workers == 2 else "")
+            yield Case("replace", label, ("replace", most, workers, 100000),
+                       smoke=("replace", most, workers, 1000),
+                       mode=QUICK if most == 8 * KIB else FULL)
 
 
-CASES = [*small_cases()]
+def worker_cases():
+    yield Case("share", "messages of 256 B", ("messages", 256), mode=QUICK)
+    yield Case("share", "larson", ("larson", 2), mode=QUICK)
+    for workers in (1, 2, 4, 8, 16, 32, 64):
+        yield Case("workers", str(workers), ("replace", 8 * KIB, workers, 10000),
+                   smoke=("replace", 8 * KIB, min(workers, 8), 100), rounds=3)
+    for percent in (0, 25, 50, 75, 100):
+        yield Case("exchange", f"{percent} %", ("exchange", percent), rounds=5)
+
+
+def page_cases():
+    # A pool of libpmemobj has all its memory from the beginning.
+    growing = tuple(x for x in BACKENDS if x != "pmemobj")
+    yield Case("growth", "", ("growth", 1024), smoke=("growth", 8), quick=("growth", 128), mode=QUICK,
+               backends=growing, rounds=3)
+    yield Case("touch", "", ("touch", 256), smoke=("touch", 8), backends=SHARED, rounds=5)
+    yield Case("fragmentation", "", ("fragment", 440), smoke=("fragment", 4), quick=("fragment", 110),
+               backends=tuple(x for x in growing if x != "bare"), rounds=2)
+
+
+def life_cases():
+    yield Case("life", "", ("threads",))
+    yield Case("life", "", ("processes",))
+    cached = ("sharena", "jemalloc", "mimalloc", "tcmalloc")
+    for size in (64, KIB):
+        yield Case("cache", size_text(size), ("flushes", size), backends=cached)
+    for power in range(4, 9):
+        blocks = 10**power
+        # The peers need up to ten times as long, and more memory, for each block.
+        backends = HEAP_FILES if power <= 6 else ("sharena", "boost") if power == 7 else ("sharena",)
+        yield Case("scale", f"10^{power}", ("scale", blocks), smoke=("scale", min(blocks, 10**4)),
+                   quick=("scale", min(blocks, 10**6)), mode=QUICK if power in (4, 6) else FULL,
+                   backends=backends, rounds=5 if power <= 6 else 3)
+    for blocks in (1000, 100000):
+        yield Case("deaths", f"{blocks} blocks", ("deaths", blocks), smoke=("deaths", 100),
+                   mode=QUICK if blocks == 1000 else FULL, backends=HEAP_FILES, rounds=5)
+
+
+CASES = [*size_cases(), *worker_cases(), *page_cases(), *life_cases()]

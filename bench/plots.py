@@ -54,8 +54,10 @@ PLOTS = [
      "ylabel": "million replacements per second"},
     {"file": "exchange.svg", "table": "exchange", "title": "Blocks given back by the other worker",
      "ylabel": "million blocks per second"},
-    {"file": "fragmentation.svg", "table": "fragmentation", "row": "held",
-     "title": "Memory held", "ylabel": "MiB"},
+    {"file": "fragmentation.svg", "table": "fragmentation", "row": "in use: held",
+     "title": "Memory held while sizes shift", "ylabel": "MiB"},
+    {"file": "scale.svg", "table": "scale", "row": "open", "title": "Opening a heap of so many blocks",
+     "ylabel": "us", "is_log": True},
 ]
 
 

@@ -20,6 +20,10 @@ import plots
 from cases import BACKENDS, TABLES
 
 
+def unit_text(unit):
+    return "" if unit == "1" else f", {unit}"
+
+
 class Results:
     """values[table][row][backend] is the list of a row's values; rows and units in order."""
 
@@ -33,7 +37,7 @@ class Results:
         for line in lines:
             row = line["case"]
             if len(names[line["table"]]) > 1:
-                row += f"{', ' if row else ''}{line['name']}, {line['unit']}"
+                row += f"{', ' if row else ''}{line['name']}{unit_text(line['unit'])}"
             self.values[line["table"]][row][line["backend"]].append(float(line["value"]))
 
     def median(self, table, row, backend):
@@ -42,11 +46,12 @@ class Results:
 
 
 def number(value):
+    """Three digits or so."""
     if value == 0:
         return "0"
-    if abs(value) >= 100:
-        return f"{value:.0f}"
-    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2g}" if abs(value) < 1 else f"{value:.2f}"
+    size = abs(value)
+    return f"{value:.0f}" if size >= 100 else f"{value:.1f}" if size >= 10 else f"{value:.2f}" \
+        if size >= 0.1 else f"{value:.1g}"
 
 
 def cell(values, ours):

@@ -67,6 +67,17 @@ if(NOT SHARENA_SANITIZE)
     endif()
 endif()
 
+# Every workload with every backend for some milliseconds: that they run, and that no block is handed out
+# twice. No time decides.
+find_package(Python3 3.9 COMPONENTS Interpreter)
+if(SHARENA_BUILD_TESTS AND Python3_FOUND)
+    add_test(NAME bench.quick
+             COMMAND Python3::Interpreter ${CMAKE_CURRENT_SOURCE_DIR}/bench/run.py smoke
+                     --bin ${CMAKE_CURRENT_BINARY_DIR}/bin
+                     --out ${CMAKE_CURRENT_BINARY_DIR}/bench-smoke)
+    set_tests_properties(bench.quick PROPERTIES LABELS bench TIMEOUT 300)
+endif()
+
 # Counts, which are the same in every run, are tests. They hold for optimised code only.
 if(SHARENA_BUILD_TESTS AND NOT SHARENA_SANITIZE AND CMAKE_BUILD_TYPE MATCHES "^Rel")
     foreach(name instructions syscalls)

@@ -56,7 +56,7 @@ bool backend_reap() {
 }
 
 enum check backend_check() {
-    return heap->check_sanity() ? CHECK_CLEAN : CHECK_DAMAGED;
+    return CHECK_NONE; // check_sanity() adds up the free blocks, and looks at no other
 }
 
 const char *backend_version() {

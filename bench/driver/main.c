@@ -15,12 +15,23 @@ static const struct workload {
     const char *name;
     void (*run)(const struct job *job);
     unsigned args;
+    uint64_t least; /* of each argument */
     const char *usage;
 } workloads[] = {
-    {"pair", run_pairs, 1, "SIZE"},
-    {"batch", run_batches, 2, "SIZE COUNT"},
-    {"replace", run_replacements, 3, "MOST WORKERS LIVE"},
-    {"larson", run_larson, 1, "WORKERS"},
+    {"pair", run_pairs, 1, 1, "SIZE"},
+    {"batch", run_batches, 2, 1, "SIZE COUNT"},
+    {"replace", run_replacements, 3, 1, "MOST WORKERS LIVE"},
+    {"larson", run_larson, 1, 1, "WORKERS"},
+    {"messages", run_messages, 1, 1, "SIZE"},
+    {"exchange", run_exchange, 1, 0, "PERCENT"},
+    {"growth", run_growth, 1, 1, "MIB"},
+    {"touch", run_touch, 1, 1, "MIB"},
+    {"threads", run_threads, 0, 1, ""},
+    {"processes", run_processes, 0, 1, ""},
+    {"flushes", run_flushes, 1, 1, "SIZE"},
+    {"scale", run_scale, 1, 1, "BLOCKS"},
+    {"deaths", run_deaths, 1, 1, "BLOCKS"},
+    {"fragment", run_fragmentation, 1, 1, "MIB"},
 };
 
 #define WORKLOADS (sizeof(workloads) / sizeof(workloads[0]))
@@ -46,11 +57,11 @@ static void usage_error(const char *what) {
     exit(2);
 }
 
-static uint64_t number(const char *text) {
+static uint64_t number(const char *text, uint64_t least) {
     char *end;
     unsigned long long value = strtoull(text, &end, 10);
-    if (*text == '\0' || *text == '-' || *end != '\0' || value == 0) {
-        usage_error("an argument is not a number above 0");
+    if (*text == '\0' || *text == '-' || *end != '\0' || value < least) {
+        usage_error("an argument is not a number, or too low");
     }
     return value;
 }
@@ -116,7 +127,7 @@ int main(int argc, char **argv) {
     while ((option = getopt_long(argc, argv, "+h", options, NULL)) != -1) {
         switch (option) {
         case 'm':
-            job.duration_ns = number(optarg) * 1000000;
+            job.duration_ns = number(optarg, 1) * 1000000;
             break;
         case 'f':
             path = optarg;
@@ -142,7 +153,7 @@ int main(int argc, char **argv) {
         usage_error("not as many arguments as the workload has");
     }
     for (unsigned i = 0; i < workload->args; i++) {
-        job.args[i] = number(argv[optind + 1 + (int)i]);
+        job.args[i] = number(argv[optind + 1 + (int)i], workload->least);
     }
     heap_name(path);
     workload->run(&job);

@@ -28,8 +28,11 @@ static size_t mixed_size(uint64_t *random, size_t most) {
     return size <= most ? size : most;
 }
 
-#define MIXED_MEAN_BYTES                                                                           \
-    2600u /* of all, where nothing cuts them: 43 + 173 + 784 + 1393, and some */
+/* More than they have on average, and room for those that find no gap that fits. */
+static size_t mixed_bytes(size_t blocks, size_t most) {
+    size_t mean = 400 + (most / 8 < 2200 ? most / 8 : 2200);
+    return blocks * mean + 1024 * most;
+}
 
 static void replace_some(struct worker *worker, void **blocks, size_t live) {
     size_t most = worker->job->args[0];
@@ -61,7 +64,7 @@ static void replace_body(struct worker *worker) {
 void run_replacements(const struct job *job) {
     unsigned workers = (unsigned)job->args[1];
     size_t live = job->args[2] * workers;
-    struct needs needs = {live + live / 8, live * MIXED_MEAN_BYTES};
+    struct needs needs = {live + live / 8, mixed_bytes(live, job->args[0])};
     report("rate", team_run(job, workers, &needs, replace_body, NULL) / 1e6, "M/s");
 }
 
