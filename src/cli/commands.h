@@ -6,6 +6,7 @@
 int command_create(int argc, char **argv);
 int command_info(int argc, char **argv);
 int command_map(int argc, char **argv);
+int command_stats(int argc, char **argv);
 int command_check(int argc, char **argv);
 int command_ps(int argc, char **argv);
 int command_ls(int argc, char **argv);

@@ -19,6 +19,7 @@ static const struct command commands[] = {
     {"create", command_create, "make a new heap"},
     {"info", command_info, "what a file is, and what was fixed when the heap was made"},
     {"map", command_map, "the heap as a picture: what each page is, and how much of it is used"},
+    {"stats", command_stats, "all statistics"},
     {"check", command_check, "prove that every page and block has one owner"},
     {"ps", command_ps, "processes and threads that are attached"},
     {"ls", command_ls, "roots, with their addresses and sizes"},

@@ -80,7 +80,7 @@ class Busy(support.Case):
         self.churn("run", 2)
         base = int(self.run_json("info", self.heap)["base_address"], 16)
         roots = self.run_json("ls", self.heap)["roots"]
-        self.assertEqual([(x["name"], x["bytes"]) for x in roots],
+        self.assertEqual(sorted((x["name"], x["bytes"]) for x in roots),
                          [("lists-0", 512), ("lists-1", 512)])
         for root in roots:
             self.assertGreater(int(root["address"], 16), base)
@@ -138,6 +138,19 @@ class Busy(support.Case):
         self.assertIn("was in use", checked["messages"][0])
         self.assertEqual(self.run_json("check", "--recover", copy)["state"], "clean")
         self.assertEqual(self.run_json("check", copy)["state"], "clean")
+
+    def test_stats(self):
+        self.end(self.churn("run", 2))
+        self.wait_for(lambda: self.run_json("info", self.heap)["processes"] == 0, "still in use")
+        checked = self.run_json("check", self.heap)  # and reaped: all is exact now
+        found = self.run_json("stats", self.heap)
+        self.assertEqual(found["sharena"]["summary"]["allocated"], checked["live_bytes"])
+        whole = self.run_fine("stats", self.heap)
+        self.assertGreater(len(whole.splitlines()), 30)
+        less = self.run_fine("stats", "-o", "abl", self.heap)
+        self.assertLess(len(less), len(whole))
+        self.assertNotEqual(less, "")
+        self.run_bad(FAILED, ["sharena: stats: ", "gmablxp"], "stats", "--omit", "abc", self.heap)
 
     def test_rm(self):
         waiting = self.churn("wait")
