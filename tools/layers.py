@@ -38,7 +38,8 @@ LAYERS = {
         11: ["api", "care"],
     },
     "cli": {
-        0: ["cli", "args", "print", "commands", "copy", "holders", "map_walk"],
+        0: ["cli", "args", "print", "commands", "copy", "holders", "shield",
+            "map_walk"],
         1: ["guardian", "stop", "map_cells", "map_draw", "map_text", "map_svg", "map_html",
             "map_json"],
         2: ["create", "info", "check", "ps", "ls", "map", "reap", "snapshot", "stats", "rm"],

@@ -13,6 +13,7 @@
 
 #include "cli/commands.h"
 #include "cli/map_draw.h"
+#include "cli/shield.h"
 #include "ipc/errors.h"
 
 #define WIDTH_ELSEWHERE 80u /* where stdout is no terminal */
@@ -174,9 +175,19 @@ static void write_time(char *text, size_t size) {
     }
 }
 
+struct reading {
+    const sharena_t *heap;
+    struct map map;
+};
+
+static int read_heap(void *arg) {
+    struct reading *reading = arg;
+    return map_read(reading->heap, &reading->map);
+}
+
 int command_map(int argc, char **argv) {
     struct wish wish = {0};
-    struct map map;
+    struct reading reading = {0};
     char when[32];
     char **operands = cli_parse(&syntax, argc, argv, &wish);
     sharena_t *heap = cli_open(syntax.name, operands[0], SHARENA_READONLY);
@@ -184,9 +195,13 @@ int command_map(int argc, char **argv) {
         return CLI_FAILED;
     }
     write_time(when, sizeof(when));
-    struct map_view view = {.map = &map, .path = operands[0], .when = when, .zoom = wish.zoom};
-    int error = map_read(heap, &map);
-    int status = error == 0 ? draw(&wish, &view) : cli_fail(syntax.name);
-    map_free(&map);
+    reading.heap = heap;
+    if (shield_run(read_heap, &reading) != 0) {
+        return cli_fail(syntax.name); /* and no close, which would look into a file that was cut */
+    }
+    struct map_view view = {
+        .map = &reading.map, .path = operands[0], .when = when, .zoom = wish.zoom};
+    int status = draw(&wish, &view);
+    map_free(&reading.map);
     return sharena_close(heap) == 0 ? status : cli_fail(syntax.name);
 }
