@@ -12,6 +12,7 @@ int command_ps(int argc, char **argv);
 int command_ls(int argc, char **argv);
 int command_reap(int argc, char **argv);
 int command_purge(int argc, char **argv);
+int command_top(int argc, char **argv);
 int command_snapshot(int argc, char **argv);
 int command_rm(int argc, char **argv);
 
