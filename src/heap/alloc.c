@@ -26,6 +26,7 @@
 #include "heap/publish.h"
 #include "heap/purge.h"
 #include "heap/tcache.h"
+#include "heap/watch.h"
 #include "ipc/errors.h"
 #include "ipc/journal.h"
 
@@ -138,7 +139,7 @@ static enum source find_source(sharena_t *heap, struct thread_slot *self, const 
  * not known to be zero. */
 static void fill_block(void *block, const struct plan *plan, uint64_t dirty) {
     size_t bytes = sizeclass_bytes(plan->size_class);
-    fill_range(block, 0, dirty < bytes ? dirty : bytes, plan->fill);
+    fill_range(block, 0, plan->fill == FILL_ZERO && dirty < bytes ? dirty : bytes, plan->fill);
 }
 
 static void *try_once(sharena_t *heap, struct thread_slot *self, const struct plan *plan) {
@@ -344,6 +345,7 @@ static void free_block(sharena_t *heap, struct thread_slot *self, void *ptr, uin
                        int use_cache) {
     uint32_t stack = shared_get(heap_page_map(heap) + page_of(heap, ptr)) /
                      (uint32_t)sizeof(struct tcache_stack);
+    watch_freed(heap, ptr, 0, sizeclass_bytes(size_class));
     tcache_tick(heap, self);
     if (!use_cache || !tcache_push_slow(heap, self, stack, ptr)) {
         publish_give_back(heap, self, ptr);
@@ -373,12 +375,16 @@ int alloc_free_from(sharena_t *heap, struct thread_slot *self, void **where) {
     return 0;
 }
 
-static int resize_in_place(sharena_t *heap, struct thread_slot *self, void *ptr,
+/* The tail is filled while it is still the block's: to shrink cannot fail. */
+static int resize_in_place(sharena_t *heap, struct thread_slot *self, void *ptr, uint32_t old_class,
                            uint32_t size_class) {
-    if (huge_is_block(heap, ptr)) {
-        return size_class >= SIZE_CLASSES_LARGE_END && huge_resize(heap, self, ptr, size_class);
+    int is_huge_block = huge_is_block(heap, ptr);
+    if (is_huge_block != (size_class >= SIZE_CLASSES_LARGE_END)) {
+        return 0;
     }
-    return size_class < SIZE_CLASSES_LARGE_END && large_resize(heap, self, ptr, size_class);
+    watch_freed(heap, ptr, sizeclass_bytes(size_class), sizeclass_bytes(old_class));
+    return is_huge_block ? huge_resize(heap, self, ptr, size_class)
+                         : large_resize(heap, self, ptr, size_class);
 }
 
 /* For the profile a resized block is a new one. So one that is sampled, or would be, moves. */
@@ -393,7 +399,8 @@ int alloc_resize(sharena_t *heap, struct thread_slot *self, void *ptr, uint32_t 
         return 1;
     }
     if (old < SIZE_CLASSES_SMALL || size_class < SIZE_CLASSES_SMALL ||
-        prof_would_sample(attachment, bytes) || !resize_in_place(heap, self, ptr, size_class)) {
+        prof_would_sample(attachment, bytes) ||
+        !resize_in_place(heap, self, ptr, old, size_class)) {
         return 0;
     }
     (void)prof_wants_sample(attachment, bytes);

@@ -37,6 +37,7 @@ struct conf {                         /* per process and heap; opt.<name> in ctl
     uint32_t purge;            /* enum conf_purge: by what free pages are given back */
     uint32_t dirty_decay_ms;   /* PURGE_DECAY: until a free page is; 0 at once, CONF_MS_NEVER */
     uint32_t lg_dirty_mult;    /* PURGE_RATIO: dirty pages <= used pages >> lg_dirty_mult */
+    uint32_t junk;             /* an or of JUNK_*: what is filled with a pattern */
     uint32_t abort;            /* bool: misuse aborts, if no hook decides */
     uint32_t stats_print;      /* bool: statistics go to stderr at the last close, or at exit */
     uint8_t source[CONF_ENTRIES_MAX]; /* enum conf_source, by the number of the entry */
@@ -45,10 +46,13 @@ struct conf {                         /* per process and heap; opt.<name> in ctl
 /* Whether something is to be done at each call. Then no thread gets a hint (thread.h), so all calls
  * take the slow paths, which look at the options: the fast paths know nothing of them. */
 static inline int conf_is_watching(const struct conf *conf) {
-    return conf->zero != 0 || conf->prof != 0;
+    return conf->zero != 0 || conf->junk != 0 || conf->prof != 0;
 }
 
 #define CONF_MS_NEVER UINT32_MAX /* -1 in a text */
+
+#define JUNK_ALLOC 1u /* new blocks */
+#define JUNK_FREE 2u  /* freed ones */
 
 enum conf_purge { PURGE_DECAY, PURGE_RATIO };
 

@@ -164,6 +164,96 @@ static void test_zero(void **state) {
     end();
 }
 
+/* ---- junk ---- */
+
+static void test_junk_of_new_blocks(void **state) {
+    (void)state;
+    begin("junk:alloc,zero:true");
+    assert_new_blocks_are(0xa5);
+    assert_new_tails_are(0xa5, 0);
+    assert_new_tails_are(0, SHARENA_ZERO);
+    assert_tail_in_place_is(0xa5, 0);
+    assert_tail_in_place_is(0, SHARENA_ZERO);
+    end();
+}
+
+static void by_free(void *block) {
+    sharena_free(heap, block);
+}
+
+static void by_free_sized(void *block) {
+    sharena_free_sized(heap, block, 1);
+}
+
+static void by_dallocx(void *block) {
+    sharena_dallocx(heap, block, SHARENA_TCACHE_NONE);
+}
+
+static void by_realloc_to_nothing(void *block) {
+    sharena_free(heap, sharena_realloc(heap, block, 0));
+}
+
+static void by_free_batch(void *block) {
+    sharena_free_batch(heap, 1, &block);
+}
+
+static void by_free_from(void *block) {
+    *cell = block;
+    assert_int_equal(sharena_free_from(heap, cell), 0);
+}
+
+static void (*const ends[])(void *block) = {by_free,       by_free_sized, by_dallocx,
+                                            by_free_batch, by_free_from,  by_realloc_to_nothing};
+
+/* What was freed stays readable: the run, or the chunk, is not given back at once. */
+static void test_junk_of_freed_blocks(void **state) {
+    (void)state;
+    begin("junk:free,dirty_decay_ms:-1");
+    for (size_t i = 0; i < SIZES; i++) {
+        for (size_t end_by = 0; end_by < sizeof(ends) / sizeof(ends[0]); end_by++) {
+            if (sizes[i] <= 8 && ends[end_by] == by_realloc_to_nothing) {
+                continue; /* stays where it is */
+            }
+            char *block = sharena_malloc(heap, sizes[i]);
+            assert_non_null(block);
+            size_t bytes = sharena_usable_size(heap, block);
+            memset(block, 0x11, bytes);
+            ends[end_by](block);
+            assert_true(is_all(block, 0, bytes, 0x5a));
+        }
+    }
+    end();
+}
+
+/* What a block loses at its end, where it is or by a move. */
+static void test_junk_of_what_shrinks(void **state) {
+    (void)state;
+    begin("junk:free,dirty_decay_ms:-1");
+    for (size_t i = 0; i < GROWTHS; i++) {
+        char *block = sharena_malloc(heap, growths[i].to);
+        assert_non_null(block);
+        size_t before = sharena_usable_size(heap, block);
+        memset(block, 0x11, before);
+        char *now = sharena_realloc(heap, block, growths[i].from);
+        assert_non_null(now);
+        size_t after = sharena_usable_size(heap, now);
+        assert_true(is_all(now, 0, growths[i].from, 0x11));
+        assert_true(is_all(block, now == block ? after : 0, before, 0x5a));
+        sharena_free(heap, now);
+    }
+    end();
+}
+
+static void test_junk_of_all(void **state) {
+    (void)state;
+    begin("junk:true");
+    char *block = sharena_malloc(heap, 100);
+    assert_true(is_all(block, 0, 112, 0xa5));
+    sharena_free(heap, block);
+    assert_true(is_all(block, 0, 112, 0x5a));
+    end();
+}
+
 /* The same storage without the option, so that the test above could have failed. */
 static void test_nothing_is_filled_without(void **state) {
     (void)state;
@@ -179,6 +269,10 @@ static void test_nothing_is_filled_without(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_zero),
+        cmocka_unit_test(test_junk_of_new_blocks),
+        cmocka_unit_test(test_junk_of_freed_blocks),
+        cmocka_unit_test(test_junk_of_what_shrinks),
+        cmocka_unit_test(test_junk_of_all),
         cmocka_unit_test(test_nothing_is_filled_without),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

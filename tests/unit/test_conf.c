@@ -64,7 +64,7 @@ static void every_name_is_set(void **state) {
         parsed("narenas:1024,tcache:false,lg_tcache_max:12,tcache_nslots_small_min:1,"
                "tcache_nslots_small_max:4096,tcache_nslots_large:7,cache_oblivious:true,"
                "abort_conf:true,reap_interval_ms:250,purge:ratio,dirty_decay_ms:20,"
-               "lg_dirty_mult:5,zero:true,prof:true,lg_prof_sample:0,abort:false");
+               "lg_dirty_mult:5,zero:true,junk:free,prof:true,lg_prof_sample:0,abort:false");
     assert_int_equal(conf.narenas, 1024);
     assert_int_equal(conf.tcache, 0);
     assert_int_equal(conf.lg_tcache_max, 12);
@@ -75,6 +75,7 @@ static void every_name_is_set(void **state) {
     assert_int_equal(conf.abort_conf, 1);
     assert_int_equal(conf.reap_interval_ms, 250);
     assert_int_equal(conf.zero, 1);
+    assert_int_equal(conf.junk, JUNK_FREE);
     assert_int_equal(conf.purge, PURGE_RATIO);
     assert_int_equal(conf.dirty_decay_ms, 20);
     assert_int_equal(conf.lg_dirty_mult, 5);
