@@ -8,7 +8,7 @@ add_executable(sharena_cli ${cli_sources})
 target_include_directories(sharena_cli PRIVATE src)
 target_link_libraries(sharena_cli PRIVATE sharena_static sharena_private sharena_strict
                                           PkgConfig::JANSSON PkgConfig::NCURSES
-                                          PkgConfig::LIBURCU_BP Threads::Threads)
+                                          PkgConfig::LIBURCU_BP Threads::Threads m)
 set_target_properties(sharena_cli PROPERTIES
     OUTPUT_NAME sharena RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/bin)
 

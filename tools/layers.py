@@ -39,12 +39,14 @@ LAYERS = {
         11: ["api", "care"],
     },
     "cli": {
-        0: ["cli", "args", "print", "commands", "copy", "holders", "shield", "map_walk",
-            "top_sample"],
+        0: ["cli", "args", "print", "commands", "copy", "holders", "shield", "symbols",
+            "map_walk", "top_sample"],
         1: ["guardian", "stop", "map_cells", "map_draw", "map_text", "map_svg", "map_html",
-            "map_json", "top_view", "top_lines", "top_json", "top_screen"],
-        2: ["create", "info", "check", "ps", "ls", "map", "reap", "snapshot", "stats", "top", "rm"],
-        3: ["main"],
+            "map_json", "top_view", "top_lines", "top_json", "top_screen", "prof_read"],
+        2: ["prof_formats", "create", "info", "check", "ps", "ls", "map", "reap", "snapshot",
+            "stats", "top", "rm"],
+        3: ["prof"],
+        4: ["main"],
     },
 }
 

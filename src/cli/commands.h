@@ -13,6 +13,7 @@ int command_ls(int argc, char **argv);
 int command_reap(int argc, char **argv);
 int command_purge(int argc, char **argv);
 int command_top(int argc, char **argv);
+int command_prof(int argc, char **argv);
 int command_snapshot(int argc, char **argv);
 int command_rm(int argc, char **argv);
 

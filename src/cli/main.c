@@ -26,6 +26,7 @@ static const struct command commands[] = {
     {"ls", command_ls, "roots, with their addresses and sizes"},
     {"reap", command_reap, "take back what the dead held"},
     {"purge", command_purge, "give free memory back to the file system"},
+    {"prof", command_prof, "who holds memory: processes, also gone ones, and sites"},
     {"snapshot", command_snapshot, "copy a heap, also one that is in use"},
     {"rm", command_rm, "remove a heap that nobody uses"},
 };
