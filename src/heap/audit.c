@@ -322,6 +322,10 @@ static void audit_free_span(struct audit *audit, uint32_t index, const struct ch
     EXPECT(audit, dirty == (backed != 0), "chunk %u: free %s with %u pages backed", index,
            dirty ? "dirty" : "clean", backed);
     expect_no_entries(audit, first_page_of_chunk(index), size * CHUNK_PAGES);
+    for (uint32_t i = pool_chunks_of(backed); i < size; i++) {
+        EXPECT(audit, !shared_get(&heap_chunk(audit->heap, index + i)->has_runs),
+               "chunk %u: free, not backed, but has a run table", index + i);
+    }
     audit->report->chunks_free += size;
     audit->report->pages_dirty += backed;
 }
@@ -593,12 +597,4 @@ size_t audit_block_bytes(const sharena_t *heap, const void *ptr) {
 int audit_is_block(const sharena_t *heap, const void *ptr) {
     return audit_block_bytes(heap, ptr) != 0 ||
            (is_user_data(heap, ptr) && (huge_is_block(heap, ptr) || large_is_block(heap, ptr)));
-}
-
-uint64_t audit_table_pages(const sharena_t *heap) {
-    uint64_t pages = pool_metadata_pages(end_chunk(heap)) - pool_metadata_pages(first_chunk(heap));
-    for (uint32_t c = first_chunk(heap); c < end_chunk(heap); c++) {
-        pages += shared_get(&heap_chunk(heap, c)->has_runs) ? RUN_TABLE_PAGES : 0;
-    }
-    return pages;
 }

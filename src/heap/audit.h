@@ -40,7 +40,4 @@ size_t audit_block_bytes(const sharena_t *heap, const void *ptr);
 /* Whether a live block begins at ptr, of any size. */
 int audit_is_block(const sharena_t *heap, const void *ptr);
 
-/* Pages of the tables that describe chunks, as charged. */
-uint64_t audit_table_pages(const sharena_t *heap);
-
 #endif

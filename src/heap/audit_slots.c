@@ -16,6 +16,7 @@
 #include <time.h>
 
 #include "heap/audit.h"
+#include "heap/chunk.h"
 #include "heap/publish.h"
 #include "heap/tcache.h"
 #include "ipc/cancel.h"
@@ -194,6 +195,31 @@ static uint32_t find_tail(const struct audit *audit, uint64_t page, uint64_t *en
     return 0;
 }
 
+/* Whether the charged pages are run tables of chunks of the span, which these do not say they have.
+ * They are about to be backed, or to be punched. */
+static int are_unused_tables(const struct audit *audit, const struct hand *hand) {
+    uint32_t first = shared_get(&hand->first);
+    uint64_t end_of_span = (uint64_t)first + shared_get(&hand->count);
+    if (first < first_chunk(audit->heap) || end_of_span > end_chunk(audit->heap)) {
+        return 0;
+    }
+    uint64_t begin = page_of(audit->heap, heap_run(audit->heap, first_page_of_chunk(first)));
+    uint64_t from = shared_get(&hand->charged_first);
+    uint64_t to = from + shared_get(&hand->charged);
+    uint64_t end = begin + (uint64_t)shared_get(&hand->count) * RUN_TABLE_PAGES;
+    if (from < begin || to > end || from % RUN_TABLE_PAGES != begin % RUN_TABLE_PAGES ||
+        to % RUN_TABLE_PAGES != begin % RUN_TABLE_PAGES) {
+        return 0;
+    }
+    for (uint64_t page = from; page < to; page += RUN_TABLE_PAGES) {
+        uint32_t chunk = first + (uint32_t)((page - begin) / RUN_TABLE_PAGES);
+        if (shared_get(&heap_chunk(audit->heap, chunk)->has_runs)) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
 /* Whether the pages that the hand has charged, if any, may be punched. */
 static int may_be_punched(const struct audit *audit, const struct hand *hand) {
     uint64_t charged = shared_get(&hand->charged);
@@ -208,7 +234,8 @@ static int may_be_punched(const struct audit *audit, const struct hand *hand) {
     case HAND_RUN:
         return begin >= first && begin + charged <= first + count;
     case HAND_SPAN:
-        return begin >= first * CHUNK_PAGES && begin + charged <= (first + count) * CHUNK_PAGES;
+        return (begin >= first * CHUNK_PAGES && begin + charged <= (first + count) * CHUNK_PAGES) ||
+               are_unused_tables(audit, hand);
     case HAND_TAIL:
         return find_tail(audit, begin, &end) != 0 && begin + charged <= end;
     default:

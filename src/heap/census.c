@@ -11,7 +11,7 @@
  */
 #include "heap/census.h"
 
-#include "heap/audit.h"
+#include "heap/chunk.h"
 #include "heap/prof_samples.h"
 #include "heap/tcache.h"
 #include "ipc/lock.h"
@@ -225,5 +225,5 @@ uint64_t census_fixed_bytes(const sharena_t *heap) {
 }
 
 uint64_t census_table_bytes(const sharena_t *heap) {
-    return audit_table_pages(heap) * PAGE_BYTES;
+    return pool_table_pages(heap) * PAGE_BYTES;
 }

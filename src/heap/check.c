@@ -16,6 +16,7 @@
 #include "heap/audit_counts.h"
 #include "heap/audit_prof.h"
 #include "heap/audit_slots.h"
+#include "heap/chunk.h"
 #include "heap/heap.h"
 #include "heap/reap.h"
 #include "ipc/errors.h"
@@ -76,7 +77,7 @@ static void audit_sums(struct audit *audit) {
     report->pages_backed = audit->backed_pages;
     report->blocks_live -= report->blocks_cached;
     report->bytes_live -= report->bytes_cached;
-    uint64_t found = audit->backed_pages + audit_table_pages(audit->heap);
+    uint64_t found = audit->backed_pages + pool_table_pages(audit->heap);
     if (found != books) {
         audit_finding(audit, "backed pages: %llu by the walk, %llu by the count",
                       (unsigned long long)found, (unsigned long long)books);

@@ -4,6 +4,7 @@
  *         arena's, or a huge block                                                    (audited)
  *         two free spans side by side differ in kind, or the first is dirty but not wholly backed
  *         a span in pool.dirty has backed > 0, one in pool.clean has backed == 0
+ *         a free chunk of which no page is backed has no run table                    (audited)
  * Lock:   pool.lock (rank POOL). At most three tree operations a section
  * Killed: anywhere: the journal takes it back; a span on its way is in the thread's hand.
  *         Metadata is backed before data_bytes covers it; backing it again is harmless
@@ -147,6 +148,14 @@ uint64_t pool_metadata_pages(uint64_t end) {
            round_up(end * sizeof(struct chunk), PAGE_BYTES) / PAGE_BYTES;
 }
 
+uint64_t pool_table_pages(const sharena_t *heap) {
+    uint64_t pages = pool_metadata_pages(end_chunk(heap)) - pool_metadata_pages(first_chunk(heap));
+    for (uint32_t c = first_chunk(heap); c < end_chunk(heap); c++) {
+        pages += shared_get(&heap_chunk(heap, c)->has_runs) ? RUN_TABLE_PAGES : 0;
+    }
+    return pages;
+}
+
 static int back_metadata(sharena_t *heap, uint32_t first, uint32_t end) {
     uint32_t first_page = first_page_of_chunk(first);
     uint32_t end_page = first_page_of_chunk(end);
@@ -263,36 +272,70 @@ int pool_take(sharena_t *heap, struct thread_slot *self, uint32_t count, uint32_
     }
 }
 
+/* ---- run tables ---- */
+
+#define TABLES_MOST 200u /* given up in one section */
+
+/* The page of the file where the chunk's part of the run table begins. */
+static uint32_t run_table_page(const sharena_t *heap, uint32_t chunk) {
+    return page_of(heap, heap_run(heap, first_page_of_chunk(chunk)));
+}
+
 int pool_prepare_runs(sharena_t *heap, struct thread_slot *self) {
     uint32_t first = shared_get(&self->hand.first);
     struct chunk *chunk = heap_chunk(heap, first);
-    struct heap_state *state = heap_state(heap);
     ASSERT(shared_get(&self->hand.kind) == HAND_SPAN && shared_get(&self->hand.count) == 1);
     if (shared_get(&chunk->has_runs)) {
         return 0;
     }
-    struct run *runs = heap_run(heap, first_page_of_chunk(first));
-    int error = backing_add_metadata(heap, runs, runs + CHUNK_PAGES);
-    if (error != 0) {
-        return error;
-    }
-    lock_acquire(heap, self, &heap_pool(heap)->lock);
-    uint64_t limit = heap_superblock(heap)->limit_bytes / PAGE_BYTES;
-    uint64_t backed = shared_get(&state->backed_pages) + RUN_TABLE_PAGES;
-    int fits = limit == 0 || backed <= limit;
-    if (fits) {
-        journal_set(self, &state->backed_pages, backed);
+    int error = backing_add(heap, self, run_table_page(heap, first), RUN_TABLE_PAGES);
+    if (error == 0) {
+        lock_acquire(heap, self, &heap_pool(heap)->lock);
         journal_set(self, &chunk->has_runs, 1u);
+        journal_set(self, &self->hand.charged, 0u);
+        journal_commit(self);
+        lock_release(heap, self, &heap_pool(heap)->lock);
     }
-    journal_commit(self);
-    lock_release(heap, self, &heap_pool(heap)->lock);
-    return fits ? 0 : refuse(heap, NO_LIMIT, 1);
+    return error;
+}
+
+/* Section: the run tables from chunk `from` on, side by side, are charged to the hand. How many. */
+static uint32_t release_section(sharena_t *heap, struct thread_slot *self, uint32_t from,
+                                uint32_t end) {
+    uint32_t count = 0;
+    while (count < TABLES_MOST && from + count < end &&
+           shared_get(&heap_chunk(heap, from + count)->has_runs)) {
+        journal_set(self, &heap_chunk(heap, from + count)->has_runs, 0u);
+        count++;
+    }
+    journal_set(self, &self->hand.charged_first, run_table_page(heap, from));
+    journal_set(self, &self->hand.charged, count * (uint32_t)RUN_TABLE_PAGES);
+    return count;
+}
+
+/* Chunks of the span in the hand that have no storage have no run table either, from now on. */
+static void release_run_tables(sharena_t *heap, struct thread_slot *self) {
+    uint32_t first = shared_get(&self->hand.first);
+    uint32_t end = first + shared_get(&self->hand.count);
+    uint32_t backed = shared_get(&heap_chunk(heap, first)->backed);
+    for (uint32_t c = first + pool_chunks_of(backed); c < end;) {
+        if (!shared_get(&heap_chunk(heap, c)->has_runs)) {
+            c++;
+            continue;
+        }
+        lock_acquire(heap, self, &heap_pool(heap)->lock);
+        c += release_section(heap, self, c, end);
+        journal_commit(self);
+        lock_release(heap, self, &heap_pool(heap)->lock);
+        backing_settle(heap, self);
+    }
 }
 
 void pool_give(sharena_t *heap, struct thread_slot *self) {
     struct pool *pool = heap_pool(heap);
     uint32_t first = shared_get(&self->hand.first);
     ASSERT(shared_get(&self->hand.kind) == HAND_SPAN && shared_get(&self->hand.charged) == 0);
+    release_run_tables(heap, self);
     lock_acquire(heap, self, &pool->lock);
     pool_insert_free(heap, self, first, shared_get(&self->hand.count),
                      shared_get(&heap_chunk(heap, first)->backed));

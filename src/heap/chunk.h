@@ -25,7 +25,9 @@ int pool_prepare_runs(sharena_t *heap, struct thread_slot *self)
  * whose memory may serve as well. Set once; NULL: nothing. */
 extern void (*pool_growth_hook)(sharena_t *heap);
 
-/* Gives the span in self's hand back. */
+/* Gives the span in self's hand back. Run tables of its chunks that have no storage go to the file
+ * system: an empty chunk leaves whole, but for 2 KiB of page map and kinds, which free reads
+ * without a lock: as long as data_bytes covers them they stay backed. */
 void pool_give(sharena_t *heap, struct thread_slot *self);
 
 /* Gives the memory of free spans back to the file system: of all that are dirty now, or up to so
@@ -48,6 +50,14 @@ void pool_mark_span(sharena_t *heap, struct thread_slot *self, uint32_t first, u
  * those of the run table that one chunk needs. */
 uint64_t pool_metadata_pages(uint64_t end);
 #define RUN_TABLE_PAGES (CHUNK_PAGES * sizeof(struct run) / PAGE_BYTES)
+
+/* Pages of all these tables, for the chunks that there are, as charged. */
+uint64_t pool_table_pages(const sharena_t *heap);
+
+/* Chunks that so many leading pages of a span lie in. */
+static inline uint32_t pool_chunks_of(uint32_t pages) {
+    return (uint32_t)round_up(pages, CHUNK_PAGES) / CHUNK_PAGES;
+}
 
 struct tree pool_tree(const sharena_t *heap, enum chunk_state state);
 

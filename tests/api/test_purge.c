@@ -1,7 +1,8 @@
-/* test_purge.c -- a purge ends, however fast others dirty what it cleans. */
+/* test_purge.c -- a purge leaves little, and ends, however fast others dirty what it cleans. */
 #include <pthread.h>
 #include <semaphore.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -68,12 +69,89 @@ static void test_huge_blocks_come_and_go(void **state) {
     purge_against(5 * MIB);
 }
 
+/* ---- an emptied heap is small ---- */
+
+enum { THREADS = 4, BLOCKS_EACH = 40000 };
+#define BYTES_EACH (128 * MIB)
+
+static sem_t full;
+static sem_t may_free;
+
+static size_t file_bytes(void) {
+    struct stat status;
+    assert_int_equal(stat(path, &status), 0);
+    return (size_t)status.st_blocks * 512;
+}
+
+/* Sizes of all kinds: as many bytes of each power of two. */
+static void *fill_and_free(void *arg) {
+    uint64_t seed = (uint64_t)(uintptr_t)arg;
+    void **blocks = calloc(BLOCKS_EACH, sizeof(*blocks));
+    size_t bytes = 0;
+    size_t count = 0;
+    while (blocks != NULL && bytes < BYTES_EACH && count < BLOCKS_EACH) {
+        size_t shift = 1 + clean_random(&seed) % 22;
+        size_t size = 8 + clean_random(&seed) % ((size_t)1 << shift);
+        if (clean_random(&seed) % 22 < shift / 2) {
+            continue; /* big ones are fewer */
+        }
+        blocks[count] = sharena_malloc(heap, size);
+        bytes += blocks[count] != NULL ? size : 0;
+        count += blocks[count] != NULL;
+    }
+    (void)sem_post(&full);
+    (void)sem_wait(&may_free);
+    for (size_t i = 0; i < count; i++) {
+        sharena_free(heap, blocks[i]);
+    }
+    free(blocks);
+    return (void *)(uintptr_t)(bytes >= BYTES_EACH);
+}
+
+/* Blocks of the file, not its length: user data all goes, and the tables that describe it, but for
+ * 2 KiB of each chunk that was ever used; and arenas and slots stay as they are. */
+static void test_an_emptied_heap_is_small(void **state) {
+    (void)state;
+    pthread_t threads[THREADS];
+    void *is_full;
+    const struct sharena_options options = {
+        .capacity_bytes = 2 * GIB, .base_address = clean_base(0), .conf = "narenas:8"};
+    heap = clean_open_with(scratch_path(path, "purge"), &options);
+    sharena_free(heap, sharena_malloc(heap, 1));
+    size_t least = file_bytes();
+    for (uintptr_t i = 0; i < THREADS; i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, fill_and_free, (void *)(i + 1)), 0);
+    }
+    for (int i = 0; i < THREADS; i++) {
+        (void)sem_wait(&full);
+    }
+    size_t most = file_bytes();
+    for (int i = 0; i < THREADS; i++) {
+        (void)sem_post(&may_free);
+    }
+    for (int i = 0; i < THREADS; i++) {
+        assert_int_equal(pthread_join(threads[i], &is_full), 0);
+        assert_non_null(is_full);
+    }
+    size_t freed = file_bytes();
+    assert_int_equal(sharena_purge(heap), 0);
+    size_t left = file_bytes();
+    print_message("KiB on disk: new %zu, full %zu, freed %zu, purged %zu\n", least / KIB,
+                  most / KIB, freed / KIB, left / KIB);
+    assert_true(most >= 512 * MIB);
+    assert_in_range(left, 0, least + 2 * MIB);
+    clean_end(heap, path, 0);
+}
+
 int main(void) {
     assert_int_equal(sem_init(&wanted, 0, 0), 0);
     assert_int_equal(sem_init(&done, 0, 0), 0);
+    assert_int_equal(sem_init(&full, 0, 0), 0);
+    assert_int_equal(sem_init(&may_free, 0, 0), 0);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_large_blocks_come_and_go),
         cmocka_unit_test(test_huge_blocks_come_and_go),
+        cmocka_unit_test(test_an_emptied_heap_is_small),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -120,6 +120,19 @@ static void act_malloc(struct stage *stage) {
     stage->block[0] = sharena_malloc(stage->heap, stage->bytes);
 }
 
+/* Chunks that become clean leave their arena and give their run tables back. */
+static void prepare_empty_chunks(struct stage *stage) {
+    void *blocks[3];
+    prepare_some(stage);
+    for (int i = 0; i < 3; i++) {
+        blocks[i] = sharena_malloc(stage->heap, 1536 << 10);
+        NEED(blocks[i] != NULL);
+    }
+    for (int i = 0; i < 3; i++) {
+        sharena_dallocx(stage->heap, blocks[i], SHARENA_TCACHE_NONE);
+    }
+}
+
 static void act_reap(struct stage *stage) {
     (void)sharena_reap(stage->heap);
 }
@@ -190,6 +203,7 @@ static void prepare_closed(struct stage *stage) {
 
 const struct scenario scenarios_life[] = {
     {"purge", prepare_dirty, warm_cache, .act = act_purge},
+    {"purge_tables", prepare_empty_chunks, warm_slot, .act = act_purge},
     {"decay", prepare_dirty, warm_decay, act_malloc, ONE_OF(320)},
     {"check", prepare_some, warm_slot, .act = act_check},
     {"check_undoes", prepare_open_section, warm_slot, .act = act_check},

@@ -508,6 +508,12 @@ static void test_dirty_pages_of_the_pool(void **state) {
     assert_finds(CHANGE(pages, 0), "dirty pages, not 0");
 }
 
+static void test_run_table_of_a_chunk_without_storage(void **state) {
+    (void)state;
+    shared_u32 *has_runs = &chunk_at(scene.clean_span)->has_runs;
+    assert_finds(CHANGE(has_runs, 1), "free, not backed, but has a run table");
+}
+
 static void test_spare(void **state) {
     (void)state;
     const uint32_t none[] = {scene.chunk,           scene.huge, scene.clean_span,
@@ -582,13 +588,27 @@ static void test_wild_values(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        with(test_regions),      with(test_place),       with(test_pages_of_a_small_run),
-        with(test_large_run),    with(test_free_run),    with(test_free_beside_free),
-        with(test_run_sizes),    with(test_run_states),  with(test_arena_chunk),
-        with(test_spans),        with(test_free_spans),  with(test_free_span_beside_free),
-        with(test_huge),         with(test_pool_trees),  with(test_run_trees),
-        with(test_tree_of_many), with(test_totals),      with(test_dirty_pages_of_the_pool),
-        with(test_spare),        with(test_wild_values),
+        with(test_regions),
+        with(test_place),
+        with(test_pages_of_a_small_run),
+        with(test_large_run),
+        with(test_free_run),
+        with(test_free_beside_free),
+        with(test_run_sizes),
+        with(test_run_states),
+        with(test_arena_chunk),
+        with(test_spans),
+        with(test_free_spans),
+        with(test_free_span_beside_free),
+        with(test_huge),
+        with(test_pool_trees),
+        with(test_run_trees),
+        with(test_tree_of_many),
+        with(test_totals),
+        with(test_dirty_pages_of_the_pool),
+        with(test_run_table_of_a_chunk_without_storage),
+        with(test_spare),
+        with(test_wild_values),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

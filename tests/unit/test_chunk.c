@@ -403,7 +403,7 @@ static void test_run_tables_are_charged_once(void **state) {
     assert_int_equal(charged_pages(), charged);
     allow_pages(RUN_TABLE_PAGES);
     refuse_storage(heap_run(heap, first_page_of_chunk(first)), 1);
-    assert_refused(pool_prepare_runs(heap, self), ENOMEM, "metadata");
+    assert_refused(pool_prepare_runs(heap, self), ENOMEM, "file system");
     grant_storage(heap_run(heap, first_page_of_chunk(first)), 1);
     assert_int_equal(charged_pages(), charged);
     assert_int_equal(pool_prepare_runs(heap, self), 0);
@@ -415,6 +415,68 @@ static void test_run_tables_are_charged_once(void **state) {
     assert_int_equal(charged_pages(), charged + RUN_TABLE_PAGES);
     pool_give(heap, self);
     allow_all();
+}
+
+static uint64_t stored_tables(uint32_t first, uint32_t chunks) {
+    return stored_pages(page_of(heap, heap_run(heap, first_page_of_chunk(first))),
+                        chunks * RUN_TABLE_PAGES);
+}
+
+/* A chunk with a run table, and with that many pages that are backed. */
+static uint32_t hold_used(uint32_t pages) {
+    uint32_t first = hold(1);
+    to_hand(first);
+    assert_int_equal(pool_prepare_runs(heap, self), 0);
+    hand_empty(self);
+    back(first, pages);
+    return first;
+}
+
+/* What is not backed at all has no use for its run table, what is may be an arena's soon. */
+static void test_run_tables_go_with_the_last_page(void **state) {
+    (void)state;
+    uint32_t first = hold_used(0);
+    uint32_t second = hold_used(3);
+    uint64_t charged = charged_pages();
+    assert_int_equal(stored_tables(first, 2), 2 * RUN_TABLE_PAGES);
+    give(first);
+    assert_int_equal(stored_tables(first, 2), RUN_TABLE_PAGES);
+    assert_int_equal(charged - charged_pages(), RUN_TABLE_PAGES);
+    assert_int_equal(shared_get(&heap_chunk(heap, first)->has_runs), 0);
+    give(second);
+    assert_int_equal(shared_get(&heap_chunk(heap, second)->has_runs), 1);
+    (void)books_now();
+    pool_purge(heap, self);
+    assert_int_equal(stored_tables(first, 2), 0);
+    assert_int_equal(charged - charged_pages(), 2 * RUN_TABLE_PAGES + 3);
+    (void)books_now();
+    uint32_t again = hold_used(0);
+    assert_int_equal(again, first);
+    assert_int_equal(stored_tables(first, 2), RUN_TABLE_PAGES);
+    give(again);
+}
+
+/* More than one section has room for, with gaps between them, and a first chunk that has pages. */
+static void test_run_tables_of_a_long_span(void **state) {
+    (void)state;
+    enum { CHUNKS_HELD = 450, GAP = 150 };
+    for (uint32_t i = 0; i < CHUNKS_HELD; i++) {
+        assert_int_equal(i % GAP == GAP - 1 ? hold(1) : hold_used(0), begin + i);
+    }
+    back(begin, 5);
+    uint64_t charged = charged_pages();
+    lock_acquire(heap, self, &heap_pool(heap)->lock);
+    pool_mark_span(heap, self, begin, CHUNKS_HELD, CHUNK_HAND);
+    journal_commit(self);
+    lock_release(heap, self, &heap_pool(heap)->lock);
+    assert_int_equal(stored_tables(begin, CHUNKS_HELD), (CHUNKS_HELD - 3) * RUN_TABLE_PAGES);
+    give(begin);
+    assert_free(begin, CHUNKS_HELD, 5);
+    assert_int_equal(stored_tables(begin, CHUNKS_HELD), RUN_TABLE_PAGES);
+    assert_int_equal(charged - charged_pages(), (CHUNKS_HELD - 4) * RUN_TABLE_PAGES);
+    pool_purge(heap, self);
+    assert_free(begin, CHUNKS_HELD, 0);
+    assert_int_equal(stored_tables(begin, CHUNKS_HELD), 0);
 }
 
 /* ---- purge ---- */
@@ -600,6 +662,8 @@ int main(void) {
         with_pool(test_run_tables_are_charged_once),
         with_pool(test_purge_makes_one_clean_span_of_all),
         with_pool(test_some_pages_of_a_long_span),
+        with_pool(test_run_tables_go_with_the_last_page),
+        with_pool(test_run_tables_of_a_long_span),
         with_pool(test_random_takes_and_gives),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
