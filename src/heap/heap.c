@@ -23,6 +23,7 @@
 
 #include "heap/arena.h"
 #include "heap/attach.h"
+#include "heap/background.h"
 #include "heap/chunk.h"
 #include "heap/prof.h"
 #include "heap/purge.h"
@@ -265,7 +266,8 @@ static void leave(sharena_t *heap, struct thread_slot *slot) {
 
 /* A mutex that a living thread holds must not be unmapped under it. */
 static void detach_if_unused(struct attachment *attachment) {
-    if (!registry_is_open(attachment) && slot_count_held_by_us(attachment) == 0) {
+    if (!registry_is_open(attachment) && attachment->background == BACKGROUND_NONE &&
+        slot_count_held_by_us(attachment) == 0) {
         attach_undo(attachment);
     }
 }
@@ -303,7 +305,8 @@ SHARENA_API int sharena_close(sharena_t *heap) {
     if (__atomic_load_n(&attachment->opens, __ATOMIC_RELAXED) == 1) {
         stats_at_close(attachment);
     }
-    if (__atomic_sub_fetch(&attachment->opens, 1, __ATOMIC_RELAXED) == 0) {
+    if (__atomic_sub_fetch(&attachment->opens, 1, __ATOMIC_RELAXED) == 0 &&
+        background_end(attachment)) {
         struct thread_slot *slot = thread_find_slot(heap);
         if (slot != NULL) {
             leave(heap, slot);
@@ -462,6 +465,7 @@ struct thread_slot *heap_enter(sharena_t *heap) {
     if (slot != NULL) {
         reap_tick(attachment);
         purge_tick(attachment, slot);
+        background_tick(attachment);
     }
     return slot;
 }

@@ -42,6 +42,7 @@ static const struct conf_entry entries[] = {
     {"reap_interval_ms", CONF_MS, offsetof(struct conf, reap_interval_ms), 0, 86400000, NULL},
     {"purge", CONF_ENUM, offsetof(struct conf, purge), 0, 1, "decay\0ratio"},
     {"dirty_decay_ms", CONF_MS, offsetof(struct conf, dirty_decay_ms), 0, 86400000, NULL},
+    {"background_thread", CONF_BOOL, offsetof(struct conf, background_thread), 0, 1, NULL},
     {"lg_dirty_mult", CONF_U32, offsetof(struct conf, lg_dirty_mult), 0, 31, NULL},
     {"stats_print", CONF_BOOL, offsetof(struct conf, stats_print), 0, 1, NULL},
     {"prof", CONF_BOOL, offsetof(struct conf, prof), 0, 1, NULL},

@@ -28,18 +28,19 @@ struct conf {                         /* per process and heap; opt.<name> in ctl
     uint32_t tcache_nslots_small_min; /* stack limits, blocks */
     uint32_t tcache_nslots_small_max;
     uint32_t tcache_nslots_large;
-    uint32_t cache_oblivious;  /* bool: large blocks start at a random line of their page */
-    uint32_t prof;             /* bool: some allocations are sampled */
-    uint32_t lg_prof_sample;   /* one byte in 2^this is; 0: each block */
-    uint32_t abort_conf;       /* bool: a bad configuration aborts */
-    uint32_t reap_interval_ms; /* between two looks for the dead; CONF_MS_NEVER */
-    uint32_t zero;             /* bool: every new block is zeroed */
-    uint32_t purge;            /* enum conf_purge: by what free pages are given back */
-    uint32_t dirty_decay_ms;   /* PURGE_DECAY: until a free page is; 0 at once, CONF_MS_NEVER */
-    uint32_t lg_dirty_mult;    /* PURGE_RATIO: dirty pages <= used pages >> lg_dirty_mult */
-    uint32_t junk;             /* an or of JUNK_*: what is filled with a pattern */
-    uint32_t abort;            /* bool: misuse aborts, if no hook decides */
-    uint32_t stats_print;      /* bool: statistics go to stderr at the last close, or at exit */
+    uint32_t cache_oblivious;   /* bool: large blocks start at a random line of their page */
+    uint32_t prof;              /* bool: some allocations are sampled */
+    uint32_t lg_prof_sample;    /* one byte in 2^this is; 0: each block */
+    uint32_t abort_conf;        /* bool: a bad configuration aborts */
+    uint32_t reap_interval_ms;  /* between two looks for the dead; CONF_MS_NEVER */
+    uint32_t zero;              /* bool: every new block is zeroed */
+    uint32_t purge;             /* enum conf_purge: by what free pages are given back */
+    uint32_t dirty_decay_ms;    /* PURGE_DECAY: until a free page is; 0 at once, CONF_MS_NEVER */
+    uint32_t background_thread; /* bool: a thread of this process looks after the heap */
+    uint32_t lg_dirty_mult;     /* PURGE_RATIO: dirty pages <= used pages >> lg_dirty_mult */
+    uint32_t junk;              /* an or of JUNK_*: what is filled with a pattern */
+    uint32_t abort;             /* bool: misuse aborts, if no hook decides */
+    uint32_t stats_print;       /* bool: statistics go to stderr at the last close, or at exit */
     uint8_t source[CONF_ENTRIES_MAX]; /* enum conf_source, by the number of the entry */
 };
 

@@ -37,6 +37,7 @@ int forking_register(struct attachment *attachment) {
 static void join_heap(struct attachment *attachment) {
     attachment->token.page = NULL;
     attachment->reap_wanted = 0;
+    attachment->background = BACKGROUND_NONE; /* that thread is the parent's */
     int error = attachment->mapping.is_readonly
                     ? token_take_reader(&attachment->file, &attachment->token)
                     : forking_register(attachment);

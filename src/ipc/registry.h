@@ -7,6 +7,8 @@
 #ifndef SHARENA_IPC_REGISTRY_H
 #define SHARENA_IPC_REGISTRY_H
 
+#include <pthread.h>
+#include <semaphore.h>
 #include <stdint.h>
 
 #include "ipc/conf.h"
@@ -14,6 +16,14 @@
 #include "ipc/token.h"
 
 #define HEAPS_MAX 64u /* attached at once in one process */
+
+/* A thread that the library has made for a heap: background.c. */
+enum background_state {
+    BACKGROUND_NONE,
+    BACKGROUND_STARTING,
+    BACKGROUND_RUNNING,
+    BACKGROUND_STOPPING
+};
 
 struct attachment { /* process-private */
     struct heap_mapping mapping;
@@ -30,6 +40,9 @@ struct attachment { /* process-private */
     void *misuse_arg;                  /* atomic */
     uint64_t purge_due_ns; /* CLOCK_REALTIME_COARSE of the next look for old free pages; atomic */
     uint32_t purge_next;   /* the arena that is looked at then, besides the own; atomic */
+    uint32_t background;   /* enum background_state; atomic */
+    pthread_t background_thread;
+    sem_t background_wake; /* posted to end it */
 };
 
 /* Makes an entry and returns it, still invisible; NULL when HEAPS_MAX are in use. Registry lock. */

@@ -40,6 +40,7 @@ static void assert_default(const struct conf *conf) {
     assert_int_equal(conf->purge, PURGE_DECAY);
     assert_int_equal(conf->dirty_decay_ms, 10000);
     assert_int_equal(conf->lg_dirty_mult, 3);
+    assert_int_equal(conf->background_thread, 0);
     assert_int_equal(conf->prof, 0);
     assert_int_equal(conf->lg_prof_sample, 19);
 }
@@ -64,7 +65,8 @@ static void every_name_is_set(void **state) {
         parsed("narenas:1024,tcache:false,lg_tcache_max:12,tcache_nslots_small_min:1,"
                "tcache_nslots_small_max:4096,tcache_nslots_large:7,cache_oblivious:true,"
                "abort_conf:true,reap_interval_ms:250,purge:ratio,dirty_decay_ms:20,"
-               "lg_dirty_mult:5,zero:true,junk:free,prof:true,lg_prof_sample:0,abort:false");
+               "lg_dirty_mult:5,background_thread:true,"
+               "zero:true,junk:free,prof:true,lg_prof_sample:0,abort:false");
     assert_int_equal(conf.narenas, 1024);
     assert_int_equal(conf.tcache, 0);
     assert_int_equal(conf.lg_tcache_max, 12);
@@ -79,6 +81,7 @@ static void every_name_is_set(void **state) {
     assert_int_equal(conf.purge, PURGE_RATIO);
     assert_int_equal(conf.dirty_decay_ms, 20);
     assert_int_equal(conf.lg_dirty_mult, 5);
+    assert_int_equal(conf.background_thread, 1);
     assert_int_equal(conf.abort, 0);
     assert_int_equal(conf.prof, 1);
     assert_int_equal(conf.lg_prof_sample, 0);
