@@ -13,3 +13,5 @@ set_target_properties(sharena_cli PROPERTIES
     OUTPUT_NAME sharena RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/bin)
 
 install(TARGETS sharena_cli RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+install(FILES doc/sharena.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
+install(FILES completions/sharena DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions)

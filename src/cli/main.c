@@ -18,11 +18,11 @@ struct command {
 static const struct command commands[] = {
     {"create", command_create, "make a new heap"},
     {"info", command_info, "what a file is, and what was fixed when the heap was made"},
-    {"top", command_top, "what happens in a heap, as it happens"},
-    {"map", command_map, "the heap as a picture: what each page is, and how much of it is used"},
     {"stats", command_stats, "all statistics"},
     {"check", command_check, "prove that every page and block has one owner"},
     {"ps", command_ps, "processes and threads that are attached"},
+    {"top", command_top, "what happens in a heap, as it happens"},
+    {"map", command_map, "the heap as a picture: what each page is, and how much of it is used"},
     {"ls", command_ls, "roots, with their addresses and sizes"},
     {"reap", command_reap, "take back what the dead held"},
     {"purge", command_purge, "give free memory back to the file system"},
