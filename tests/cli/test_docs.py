@@ -58,7 +58,7 @@ class Manual(Docs):
 
     def test_every_option_of_the_configuration(self):
         self.create()
-        rows = dict(re.findall(r"(?m)^\.It (\w+) Ta ([\w.-]+) Ta ", read_manual()))
+        rows = dict(re.findall(r"(?m)^\.It Va (\w+) No = ([\w.-]+) Pq ", read_manual()))
         options = self.run_json("stats", self.heap)["sharena"]["opt"]
         defaults = {name: str(x["value"]).lower() if isinstance(x["value"], bool)
                     else str(x["value"]) for name, x in options.items()
