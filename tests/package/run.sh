@@ -27,6 +27,12 @@ libdir=$(dirname "$(dirname "$pc")")
 [[ -f $work/prefix/include/sharena/sharena.h ]] || die "the header was not installed"
 [[ -f $libdir/libsharena.so && -f $libdir/libsharena.a ]] || die "a library was not installed"
 
+if [[ -x $build_dir/bin/sharena ]]; then
+    [[ $("$work/prefix/bin/sharena" --version) == sharena\ * ]] || die "the command was not installed"
+    [[ -f $work/prefix/share/man/man1/sharena.1 ]] || die "its manual was not installed"
+    [[ -f $work/prefix/share/bash-completion/completions/sharena ]] || die "its completion was not installed"
+fi
+
 # What the shared library exports is what the header declares, and nothing else.
 nm -D --defined-only "$libdir/libsharena.so" | awk '{ print $3 }' | sort > exported
 foreign=$(grep -v '^sharena_' exported || true)
