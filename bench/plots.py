@@ -30,7 +30,7 @@ def lines_plot(results, path, spec):
         return
     script = HEAD.format(path=path, title=spec["title"], ylabel=spec["ylabel"])
     script += "set logscale y\n" if spec.get("is_log") else "set yrange [0:*]\n"
-    labels = [row.split(",")[0] for row in rows]
+    labels = [row.split(",")[0].replace("%", "%%") for row in rows]
     tics = ", ".join(f"'{label}' {i}" for i, label in enumerate(labels))
     script += f"set xtics ({tics})\nset xrange [-0.3:{len(rows) - 0.7}]\n"
     plotted = []

@@ -45,7 +45,7 @@ def available(bin_dir):
     """Backends that were built; says which were not."""
     found = [x for x in BACKENDS if (bin_dir / f"bench_{x}").is_file()]
     for missing in sorted(set(BACKENDS) - set(found)):
-        print(f"bench: {missing} is left out: it was not installed when bench/ was built")
+        print(f"bench: {missing} is left out: it was not built, see what cmake says")
     return found
 
 

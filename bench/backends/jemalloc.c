@@ -51,7 +51,7 @@ enum check backend_check(void) {
 const char *backend_version(void) {
     static char text[32];
     const char *version = "?";
-    size_t length = sizeof(version);
+    size_t length = sizeof(const char *);
     (void)mallctl("version", &version, &length, NULL, 0);
     (void)snprintf(text, sizeof(text), "%.*s", (int)strcspn(version, "-"), version);
     return text;

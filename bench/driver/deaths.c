@@ -39,13 +39,13 @@ static void victim(const struct job *job, struct trial *trial, uint64_t random) 
     void **blocks = table_make(live * sizeof(*blocks));
     deaths_open(job);
     for (size_t i = 0; i < live; i++) {
-        blocks[i] = block_take(1 + next_random(&random) % BLOCK_BYTES_MAX);
+        blocks[i] = block_take(1 + random_below(&random, BLOCK_BYTES_MAX));
     }
     (void)__atomic_add_fetch(&trial->ready, 1, __ATOMIC_RELEASE);
     for (;;) {
-        void **block = &blocks[next_random(&random) % live];
+        void **block = &blocks[random_below(&random, live)];
         block_give(*block);
-        *block = block_take(1 + next_random(&random) % BLOCK_BYTES_MAX);
+        *block = block_take(1 + random_below(&random, BLOCK_BYTES_MAX));
     }
 }
 
@@ -94,7 +94,7 @@ static void kill_victims(const struct job *job, struct trial *trial, uint64_t *r
             die("a victim died too early");
         }
     }
-    wait_ns(KILL_AFTER_NS_MIN + next_random(random) % (KILL_AFTER_NS_MAX - KILL_AFTER_NS_MIN));
+    wait_ns(KILL_AFTER_NS_MIN + random_below(random, KILL_AFTER_NS_MAX - KILL_AFTER_NS_MIN));
     for (unsigned i = 0; i < count; i++) {
         (void)kill(pids[i], SIGKILL);
     }

@@ -10,8 +10,8 @@
  */
 #include "block.h"
 
-#include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -47,11 +47,13 @@ static uint64_t anonymous_bytes(void) {
     char line[128];
     uint64_t kib = 0;
     FILE *file = fopen("/proc/self/status", "re");
-    while (file != NULL && fgets(line, sizeof(line), file) != NULL &&
-           sscanf(line, "RssAnon: %" SCNu64, &kib) != 1) {
+    if (file == NULL) {
+        die("no /proc/self/status");
     }
-    if (kib == 0) {
-        die("no RssAnon in /proc/self/status");
+    while (fgets(line, sizeof(line), file) != NULL) {
+        if (strncmp(line, "RssAnon:", 8) == 0) {
+            kib = strtoull(line + 8, NULL, 10);
+        }
     }
     (void)fclose(file);
     return kib << 10;
@@ -63,13 +65,12 @@ static double held_mib(const struct job *job, uint64_t before) {
 }
 
 static size_t mix_size(const unsigned *mix, uint64_t *random) {
-    unsigned percent = (unsigned)(next_random(random) >> 32) % 100;
+    unsigned percent = random_below(random, 100);
     unsigned which = 0;
     while (percent >= mix[which]) {
         percent -= mix[which++];
     }
-    return classes[which].low +
-           next_random(random) % (classes[which].high - classes[which].low + 1);
+    return classes[which].low + random_below(random, classes[which].high - classes[which].low + 1);
 }
 
 static void take_until(struct live *live, uint64_t bytes, const unsigned *mix) {
@@ -88,7 +89,7 @@ static void take_until(struct live *live, uint64_t bytes, const unsigned *mix) {
 
 static void give_at_random(struct live *live, uint64_t bytes_left) {
     while (live->count > 0 && live->bytes > bytes_left) {
-        size_t index = next_random(&live->random) % live->count;
+        size_t index = random_below(&live->random, live->count);
         uint64_t *block = live->blocks[index];
         live->blocks[index] = live->blocks[--live->count];
         live->bytes -= *block;
@@ -135,11 +136,11 @@ void run_fragmentation(const struct job *job) {
     uint64_t before = backend_sharing == SHARING_THREADS ? anonymous_bytes() : 0;
     run_rounds(job, &live, before);
     give_at_random(&live, live.bytes / 10);
-    double held = report_held(job, &live, before, "90 % given back");
+    double held = report_held(job, &live, before, "10 % left");
     backend_purge();
     report("returned", held - report_held(job, &live, before, "purged"), "MiB");
     give_at_random(&live, 0);
     backend_purge();
-    (void)report_held(job, &live, before, "all given back, purged");
+    (void)report_held(job, &live, before, "none left, purged");
     backend_close();
 }

@@ -106,7 +106,7 @@ static void exchange_some(struct worker *worker, struct ring_end *out, struct ri
     unsigned spins = 0;
     for (unsigned i = 0; i < BETWEEN_CLOCKS; i++) {
         void *block = block_take(EXCHANGE_BYTES);
-        if ((uint32_t)next_random(&worker->random) % 100 >= percent) {
+        if (random_below(&worker->random, 100) >= percent) {
             block_give(block);
             continue;
         }

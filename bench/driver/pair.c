@@ -33,7 +33,7 @@ static uint32_t *random_order(size_t count) {
     uint32_t *order = table_make(count * sizeof(*order));
     uint64_t random = RANDOM_SEED;
     for (size_t i = 0; i < count; i++) {
-        size_t other = next_random(&random) % (i + 1);
+        size_t other = random_below(&random, i + 1);
         order[i] = order[other];
         order[other] = (uint32_t)i;
     }

@@ -17,14 +17,12 @@ static size_t mixed_size(uint64_t *random, size_t most) {
         unsigned percent;
         unsigned low, high;
     } mix[] = {{60, 16, 128}, {90, 129, 1024}, {99, 1025, 16384}, {100, 16385, 262144}};
-    uint64_t bits = next_random(random);
-    unsigned percent = (unsigned)(bits >> 32) % 100;
+    unsigned percent = random_below(random, 100);
     unsigned which = 0;
     while (percent >= mix[which].percent) {
         which++;
     }
-    size_t size =
-        mix[which].low + (unsigned)(bits & 0xffffffffu) % (mix[which].high - mix[which].low + 1);
+    size_t size = mix[which].low + random_below(random, mix[which].high - mix[which].low + 1);
     return size <= most ? size : most;
 }
 
@@ -37,7 +35,7 @@ static size_t mixed_bytes(size_t blocks, size_t most) {
 static void replace_some(struct worker *worker, void **blocks, size_t live) {
     size_t most = worker->job->args[0];
     for (unsigned i = 0; i < BETWEEN_CLOCKS; i++) {
-        void **block = &blocks[next_random(&worker->random) % live];
+        void **block = &blocks[random_below(&worker->random, live)];
         block_give(*block);
         *block = block_take(mixed_size(&worker->random, most));
     }
@@ -81,7 +79,7 @@ struct set {
 };
 
 static size_t larson_size(uint64_t *random) {
-    return LARSON_BYTES_MIN + next_random(random) % (LARSON_BYTES_MAX - LARSON_BYTES_MIN + 1);
+    return LARSON_BYTES_MIN + random_below(random, LARSON_BYTES_MAX - LARSON_BYTES_MIN + 1);
 }
 
 /* There are twice as many sets as workers, so that one is always free. */
@@ -106,7 +104,7 @@ static void larson_body(struct worker *worker) {
     do {
         struct set *set = set_take(sets, 2 * worker->count, &last);
         for (unsigned i = 0; i < SET_TURNS; i++) {
-            void **block = &set->blocks[next_random(&worker->random) % SET_BLOCKS];
+            void **block = &set->blocks[random_below(&worker->random, SET_BLOCKS)];
             block_give(*block);
             *block = block_take(larson_size(&worker->random));
         }

@@ -60,6 +60,11 @@ static inline uint64_t next_random(uint64_t *state) {
     return *state * 0x2545f4914f6cdd1dull;
 }
 
+/* A number below `count`, which is below 2^32; without a division. */
+static inline uint32_t random_below(uint64_t *state, uint64_t count) {
+    return (uint32_t)((next_random(state) >> 32) * count >> 32);
+}
+
 #define RANDOM_SEED 88172645463325252ull
 
 #endif
