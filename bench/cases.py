@@ -110,7 +110,7 @@ def life_cases():
                    quick=("scale", min(blocks, 10**6)), mode=QUICK if power in (4, 6) else FULL,
                    backends=backends, rounds=5 if power <= 6 else 3)
     for blocks in (1000, 100000):
-        yield Case("deaths", f"{blocks} blocks", ("deaths", blocks), smoke=("deaths", 100),
+        yield Case("deaths", f"{blocks} blocks", ("deaths", blocks, 4), smoke=("deaths", 100, 1),
                    mode=QUICK if blocks == 1000 else FULL, backends=HEAP_FILES, rounds=5)
 
 

@@ -1,8 +1,9 @@
 /* deaths.c -- every process that uses a heap is killed; then one comes and wants to go on.
  *
- *     deaths BLOCKS    two processes (one, where a heap can have no more) that replace random ones of
- *                      BLOCKS live blocks each are killed at some moment. How often the heap can be used
- *                      afterwards, in percent; if so, to open it, and to take the first block
+ *     deaths BLOCKS TRIALS    two processes (one, where a heap can have no more) that replace random
+ *                             ones of BLOCKS live blocks each are killed at some moment. How often the
+ *                             heap can be used afterwards, in percent; if so, milliseconds to open it,
+ *                             and to take the first block
  *
  * A heap that gives no block within WAIT_S seconds is one that cannot be used.
  */
@@ -16,7 +17,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define TRIALS 10u
 #define WAIT_S 1u
 #define BLOCK_BYTES_MAX 1024u
 #define KILL_AFTER_NS_MIN 1000000u
@@ -117,6 +117,7 @@ static void try_heap(const struct job *job, struct trial *trial) {
 
 void run_deaths(const struct job *job) {
     uint64_t random = now_ns() | 1;
+    uint64_t trials = job->args[1];
     unsigned usable = 0;
     uint64_t open_ns = 0;
     uint64_t first_ns = 0;
@@ -124,7 +125,7 @@ void run_deaths(const struct job *job) {
         not_applicable("no heap in a file");
     }
     struct trial *trial = table_make(sizeof(*trial));
-    for (unsigned i = 0; i < TRIALS; i++) {
+    for (uint64_t i = 0; i < trials; i++) {
         *trial = (struct trial){0};
         kill_victims(job, trial, &random);
         try_heap(job, trial);
@@ -135,7 +136,7 @@ void run_deaths(const struct job *job) {
             first_ns += trial->first_ns;
         }
     }
-    report("usable", 100.0 * usable / TRIALS, "%");
+    report("usable", 100.0 * usable / (double)trials, "%");
     if (usable > 0) {
         report("open", (double)open_ns / 1e6 / usable, "ms");
         report("first block", (double)first_ns / 1e6 / usable, "ms");

@@ -30,7 +30,7 @@ static const struct workload {
     {"processes", run_processes, 0, 1, ""},
     {"flushes", run_flushes, 1, 1, "SIZE"},
     {"scale", run_scale, 1, 1, "BLOCKS"},
-    {"deaths", run_deaths, 1, 1, "BLOCKS"},
+    {"deaths", run_deaths, 2, 1, "BLOCKS TRIALS"},
     {"fragment", run_fragmentation, 1, 1, "MIB"},
 };
 
