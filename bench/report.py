@@ -17,6 +17,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import plots
+import targets
 from cases import BACKENDS, TABLES
 
 
@@ -104,11 +105,12 @@ def main():
     parts = {"machine": list(machine_lines(machine, rounds))}
     tables = [x for x in TABLES if x.name in results.values]
     parts |= {x.name: list(table_lines(results, x)) for x in tables}
+    parts["targets"] = list(targets.table_lines(results, number))
     if args.doc is None:
         for table in tables:
             print(f"\n{table.title}{' (more is better)' if table.more_is_better else ''}\n")
             print("\n".join(parts[table.name]))
-        print("", *parts["machine"], sep="\n")
+        print("", *parts["targets"], "", *parts["machine"], sep="\n")
         return 0
     text = args.doc.read_text(encoding="utf-8")
     for name, lines in parts.items():
