@@ -56,8 +56,8 @@ PLOTS = [
      "ylabel": "million blocks per second"},
     {"file": "fragmentation.svg", "table": "fragmentation", "row": "in use: held",
      "title": "Memory held while sizes shift", "ylabel": "MiB"},
-    {"file": "scale.svg", "table": "scale", "row": "open", "title": "Opening a heap of so many blocks",
-     "ylabel": "us", "is_log": True},
+    {"file": "scale.svg", "table": "scale", "row": "open",
+     "title": "Opening a heap of so many blocks", "ylabel": "us", "is_log": True},
 ]
 
 

@@ -3,8 +3,8 @@
 
 A cell is the median of the rounds, in brackets the lowest and the highest, and how many times
 sharena's median that is. With --doc the tables replace what stands in that file between
-`<!-- begin NAME -->` and `<!-- end NAME -->`, and the plots go to the folder plots/ beside it; without,
-they go to the terminal.
+`<!-- begin NAME -->` and `<!-- end NAME -->`, and the plots go to the folder plots/ beside it;
+without, the tables go to the terminal.
 """
 
 import argparse
@@ -42,7 +42,7 @@ class Results:
             self.values[line["table"]][row][line["backend"]].append(float(line["value"]))
 
     def median(self, table, row, backend):
-        values = self.values[table][row].get(backend)
+        values = self.values.get(table, {}).get(row, {}).get(backend)
         return statistics.median(values) if values else None
 
 
@@ -80,9 +80,9 @@ def table_lines(results, table):
 
 def machine_lines(machine, rounds):
     versions = ", ".join(f"{k} {v}" for k, v in machine["versions"].items() if v)
-    yield (f"{machine['processor']}, {machine['processors']} processors, {machine['memory_gib']} GiB, "
-           f"{machine['system']}; {machine['date']}; {rounds} rounds; load at the beginning "
-           f"{machine['load_at_begin']}.")
+    yield (f"{machine['processor']}, {machine['processors']} processors, "
+           f"{machine['memory_gib']} GiB, {machine['system']}; {machine['date']}; {rounds} rounds; "
+           f"load at the beginning {machine['load_at_begin']}.")
     yield f"Versions: {versions}."
 
 

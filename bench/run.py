@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """run.py -- runs the cases with every backend that was built, and keeps what they report.
 
-Within a round each case runs with all backends in turn, each time in a fresh process with a fresh heap
-on tmpfs; then comes the next round. DIR/results.tsv has a line per value: round, table, case, backend,
-name, value, unit. DIR/machine.json says where that was, and with which versions.
+Within a round each case runs with all backends in turn, each time in a fresh process with a fresh
+heap on tmpfs; then comes the next round. DIR/results.tsv has a line per value: round, table, case,
+backend, name, value, unit. DIR/machine.json says where that was, and with which versions.
 """
 
 import argparse
@@ -78,8 +78,8 @@ def describe(bin_dir, backends):
     """What the figures depend on besides the code."""
 
     def first_line(path, key):
-        lines = (x for x in Path(path).read_text(encoding="utf-8").splitlines() if x.startswith(key))
-        return next(lines, ":").split(":", 1)[1].strip()
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        return next((x for x in lines if x.startswith(key)), ":").split(":", 1)[1].strip()
 
     def version(backend):
         command = [bin_dir / f"bench_{backend}", "--version"]
@@ -133,7 +133,7 @@ def run_rounds(cases, args, backends, out):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("mode", choices=MODES, nargs="?", default="full")
-    parser.add_argument("--bin", type=Path, required=True, help="directory with the bench_* programs")
+    parser.add_argument("--bin", type=Path, required=True, help="where the bench_* programs are")
     parser.add_argument("--out", type=Path, required=True, help="directory for the results")
     parser.add_argument("--table", action="append", choices=[x.name for x in TABLES],
                         help="only the cases of this table; may be repeated")

@@ -2,8 +2,8 @@
  *
  * Each thread has a stack of equal slots, from which it hands out whatever the size is, and takes
  * unused ones in turn when the stack is empty (as for the sender of messages, whose blocks others
- * give back: they forget them, and the slots come round again). Only the beginning of a block may be
- * touched, for a slot is not as long as the block may be.
+ * give back: they forget them, and the slots come round again). Only the beginning of a block
+ * may be touched, for a slot is not as long as the block may be.
  */
 #include "../driver/backend.h"
 

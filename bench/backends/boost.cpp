@@ -1,7 +1,7 @@
 /* boost.cpp -- Boost.Interprocess: managed_mapped_file, whose allocator has one mutex for all.
  *
- * It has a fixed size; the file is sparse, so the size is generous. It is mapped at the same address
- * everywhere, so that its pointers can be passed between processes as they are.
+ * It has a fixed size; the file is sparse, so the size is generous. It is mapped at the same
+ * address everywhere, so that its pointers can be passed between processes as they are.
  */
 #include "../driver/backend.h"
 

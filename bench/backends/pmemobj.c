@@ -1,7 +1,8 @@
 /* pmemobj.c -- libpmemobj: a pool in a file, for one process at a time; atomic allocations.
  *
- * The file on tmpfs is treated as persistent memory, so that it is flushed by cache lines and not by
- * msync(), which is how the library is meant to be used. A pool's size is fixed and allocated.
+ * The file on tmpfs is treated as persistent memory, so that it is flushed by cache lines and
+ * not by msync(), which is how the library is meant to be used. A pool's size is fixed and
+ * allocated.
  */
 #include "../driver/backend.h"
 

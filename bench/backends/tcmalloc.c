@@ -1,4 +1,4 @@
-/* tcmalloc.c -- tcmalloc of gperftools (the minimal library: the allocator alone), by its own names. */
+/* tcmalloc.c -- gperftools' tcmalloc_minimal (the allocator alone), by its own names. */
 #include "../driver/backend.h"
 
 #include <stdio.h>

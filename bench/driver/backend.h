@@ -1,8 +1,8 @@
-/* backend.h -- what the driver needs of an allocator; backends/NAME.c implements it, one per program.
+/* backend.h -- what the driver needs of an allocator; each backends/NAME.c implements it.
  *
- * The calls are never inlined into the driver (there is no link-time optimisation), so that each
- * allocator is charged one function call per operation. A backend adds nothing to what its own
- * library does.
+ * A program is the driver and one backend. The calls are never inlined into the driver (there is no
+ * link-time optimisation), so that each allocator is charged one function call per operation. A
+ * backend adds nothing to what its own library does.
  */
 #ifndef BENCH_BACKEND_H
 #define BENCH_BACKEND_H

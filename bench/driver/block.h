@@ -1,7 +1,7 @@
 /* block.h -- to take a block and touch it, and to give it back; the loops are made of these two.
  *
- * With --verify a block is stamped while it is taken. One that is handed out twice is found when the
- * second owner, or the first, gives it back.
+ * With --verify a block is stamped while it is taken. One that is handed out twice is found when
+ * the second owner, or the first, gives it back.
  */
 #ifndef BENCH_BLOCK_H
 #define BENCH_BLOCK_H

@@ -1,9 +1,9 @@
 /* deaths.c -- every process that uses a heap is killed; then one comes and wants to go on.
  *
- *     deaths BLOCKS TRIALS    two processes (one, where a heap can have no more) that replace random
- *                             ones of BLOCKS live blocks each are killed at some moment. How often the
- *                             heap can be used afterwards, in percent; if so, milliseconds to open it,
- *                             and to take the first block
+ *     deaths BLOCKS TRIALS    two processes (one, where a heap can have no more) that replace
+ *                             random ones of BLOCKS live blocks each are killed at some moment.
+ *                             How often the heap can be used afterwards, in percent; if so,
+ *                             milliseconds to open it, and to take the first block
  *
  * A heap that gives no block within WAIT_S seconds is one that cannot be used.
  */

@@ -1,12 +1,13 @@
 /* fragment.c -- how much memory is held beside how much is in use, while the sizes change.
  *
- *     fragment MIB    six rounds: MIB of blocks of the round's sizes are taken, then two thirds of all
- *                     live blocks given back at random. The last peak has 1.5 x MIB. Then 90 % are
- *                     given back at random, and memory is returned to the system (purged); then the
- *                     rest, and purged again
+ *     fragment MIB    six rounds: MIB of blocks of the round's sizes are taken, then two thirds
+ *                     of all live blocks given back at random. The last peak has 1.5 x MIB. Then
+ *                     90 % are given back at random, and memory is returned to the system
+ *                     (purged); then the rest, and purged again
  *
  * Held is what the file has, or for a private allocator the anonymous memory of the process, less
- * what each had before; all blocks are written to the last byte. The table of blocks is not counted.
+ * what each had before; all blocks are written to the last byte. The table of blocks is not
+ * counted.
  */
 #include "block.h"
 
@@ -19,7 +20,7 @@
 #define MIB ((uint64_t)1 << 20)
 #define TABLE_BLOCKS ((size_t)16 << 20) /* more than there can be: mapped, and touched as used */
 
-/* Of the blocks, so many percent are small, medium, and so on; a size within its class is random. */
+/* So many percent of the blocks are of each class; the size within the class is random. */
 #define CLASSES 4u
 static const struct {
     unsigned low, high;

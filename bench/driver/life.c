@@ -1,10 +1,10 @@
 /* life.c -- threads and processes that come, allocate one block, and go.
  *
  *     threads        microseconds of a thread, from pthread_create() to pthread_join()
- *     processes      of a child that uses the heap it inherited by fork(), and of one that opens the
- *                    heap itself, while another process has it open; from fork() to waitpid()
- *     flushes SIZE   nanoseconds per block past the thread's cache: 64 blocks are taken, given back,
- *                    and flushed, again and again
+ *     processes      of a child that uses the heap it inherited by fork(), and of one that opens
+ *                    the heap itself, while another process has it open; from fork() to waitpid()
+ *     flushes SIZE   nanoseconds per block past the thread's cache: 64 blocks are taken, given
+ *                    back, and flushed, again and again
  */
 #include "block.h"
 #include "team.h"

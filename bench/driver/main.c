@@ -1,7 +1,7 @@
 /* main.c -- the driver: runs one workload once, with the backend that it is linked with.
  *
- * Exit status: 0 measured, 1 something failed or was found wrong, 2 bad usage, 77 the workload makes
- * no sense with this backend.
+ * Exit status: 0 measured, 1 something failed or was found wrong, 2 bad usage, 77 the workload
+ * makes no sense with this backend.
  */
 #include "block.h"
 

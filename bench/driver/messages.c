@@ -2,8 +2,9 @@
  *
  *     messages SIZE       a sender and a receiver: millions of messages per second. Without an
  *                         allocator (bare) it is the rate of the ring that carries the pointers
- *     exchange PERCENT    two workers; of the blocks of 64 bytes that each takes, so many percent are
- *                         given back by the other: millions of blocks per second, of both together
+ *     exchange PERCENT    two workers; of the blocks of 64 bytes that each takes, so many
+ *                         percent are given back by the other: millions of blocks per second, of
+ *                         both together
  */
 #include "block.h"
 #include "ring.h"

@@ -1,9 +1,9 @@
 /* pages.c -- what memory costs that nobody in this process has touched yet.
  *
- *     growth MIB     from an empty heap to MIB in blocks of a page, and back: nanoseconds per page to
- *                    take and touch, to give back, and to return to the system
- *     touch MIB      another process made the memory: nanoseconds per page to write to blocks that it
- *                    took, and to take and touch what it took and gave back
+ *     growth MIB     from an empty heap to MIB in blocks of a page, and back: nanoseconds per
+ *                    page to take and touch, to give back, and to return to the system
+ *     touch MIB      another process made the memory: nanoseconds per page to write to blocks
+ *                    that it took, and to take and touch what it took and gave back
  *
  * Without an allocator (bare) it is what the kernel charges: MADV_POPULATE_WRITE by chunks of 2 MiB
  * where sharena takes memory, a fault per page where the application touches it, and holes punched.

@@ -1,4 +1,4 @@
-/* pair.c -- one thread: a block is taken and given back at once; or many, given back in another order.
+/* pair.c -- one thread: a block is taken and given back at once; or many, in another order.
  *
  *     pair SIZE            nanoseconds of a malloc and the free that follows
  *     batch SIZE COUNT     of a malloc and its free, where COUNT blocks are taken, and then all of

@@ -1,8 +1,8 @@
 /* replace.c -- many live blocks of mixed sizes, of which random ones are replaced.
  *
  *     replace MOST WORKERS LIVE   each worker has LIVE blocks of its own; sizes up to MOST
- *     larson WORKERS              like Larson's and Krishnan's server: sets of blocks go from worker
- *                                 to worker, so that each gives back what others took
+ *     larson WORKERS              like Larson's and Krishnan's server: sets of blocks go from
+ *                                 worker to worker, so that each gives back what others took
  *
  * Both report millions of replacements (a free and a malloc) per second, the sum over all workers.
  */

@@ -1,8 +1,8 @@
 /* scale.c -- what must not cost more in a bigger heap.
  *
- *     scale BLOCKS    a process makes a heap of so many blocks of 16 bytes and leaves. Then: to open
- *                     it, the first block taken, to close it; a block of 64 bytes taken and given back;
- *                     to check it; to take back what a killed process held
+ *     scale BLOCKS    a process makes a heap of so many blocks of 16 bytes and leaves. Then: to
+ *                     open it, the first block taken, to close it; a block of 64 bytes taken and
+ *                     given back; to check it; to take back what a killed process held
  *
  * Only for heaps in a file. What a backend cannot do is not reported.
  */
