@@ -403,7 +403,7 @@ static const char *find_row(const char *text, const char *name) {
 
 static void assert_cell(const char *row, const char *cell) {
     char line[1024] = "";
-    char wanted[64];
+    char wanted[96];
     (void)snprintf(line, sizeof(line), "%.*s", (int)strcspn(row, "\n"), row);
     (void)snprintf(wanted, sizeof(wanted), "| %s |", cell);
     if (strstr(line, wanted) == NULL) {
