@@ -1,33 +1,27 @@
 # Benchmarks. bench/steady.c is for tools that count. bench/driver is linked with each of
 # bench/backends: one program bin/bench_NAME per allocator, so that nobody's malloc replaces another's.
 
-# What a user's program does: the calls go through the procedure linkage table.
-add_executable(bench_steady bench/steady.c)
-add_executable(bench_steady_shared bench/steady.c)
-target_link_libraries(bench_steady PRIVATE sharena_static Threads::Threads ${CMAKE_DL_LIBS})
-target_link_libraries(bench_steady_shared PRIVATE sharena)
-foreach(program bench_steady bench_steady_shared)
-    target_link_libraries(${program} PRIVATE sharena_private sharena_strict)
-    set_target_properties(${program} PROPERTIES
-        RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/bin)
-endforeach()
-
 file(GLOB driver_sources CONFIGURE_DEPENDS bench/driver/*.c)
 add_library(bench_driver OBJECT ${driver_sources})
 target_link_libraries(bench_driver PRIVATE sharena_private sharena_strict)
+add_custom_target(bench) # all that ./dev bench runs
 
-set(bench_backends "")
+# add_bench_program(TARGET SOURCES_AND_OBJECTS LIBRARY...)
+function(add_bench_program target sources)
+    add_executable(${target} ${sources})
+    target_link_libraries(${target} PRIVATE sharena_private sharena_strict Threads::Threads ${ARGN})
+    set_target_properties(${target} PROPERTIES
+        RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/bin)
+    add_dependencies(bench ${target})
+endfunction()
+
 # add_backend(SOURCE LIBRARY...)
 function(add_backend source)
     get_filename_component(name ${source} NAME_WE)
-    add_executable(bench_${name} bench/backends/${source} $<TARGET_OBJECTS:bench_driver>)
-    target_link_libraries(bench_${name} PRIVATE sharena_private sharena_strict Threads::Threads
-                                                ${ARGN})
-    set_target_properties(bench_${name} PROPERTIES
-        RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/bin)
+    add_bench_program(bench_${name} "bench/backends/${source};$<TARGET_OBJECTS:bench_driver>" ${ARGN})
 endfunction()
 
-# add_peer(SOURCE FOUND PACKAGE LIBRARY...) -- where it is installed; ./dev bench names those that are not.
+# add_peer(SOURCE FOUND PACKAGE LIBRARY...) -- where it is installed.
 function(add_peer source found package)
     if(${found})
         add_backend(${source} ${ARGN})
@@ -35,6 +29,10 @@ function(add_peer source found package)
         message(STATUS "sharena: no benchmark of ${source}: ${package} is not installed")
     endif()
 endfunction()
+
+# What a user's program does: the calls go through the procedure linkage table.
+add_bench_program(bench_steady bench/steady.c sharena_static ${CMAKE_DL_LIBS})
+add_bench_program(bench_steady_shared bench/steady.c sharena)
 
 add_backend(bare.c)
 add_backend(sharena.c sharena)
@@ -51,7 +49,6 @@ if(NOT SHARENA_SANITIZE)
     pkg_check_modules(TCMALLOC IMPORTED_TARGET libtcmalloc_minimal)
     pkg_check_modules(PMEMOBJ IMPORTED_TARGET libpmemobj)
     find_library(MIMALLOC_LIBRARY mimalloc)
-    find_path(MIMALLOC_DIR mimalloc.h)
     add_backend(glibc.c)
     add_peer(jemalloc.c JEMALLOC_FOUND libjemalloc-dev PkgConfig::JEMALLOC)
     add_peer(mimalloc.c MIMALLOC_LIBRARY libmimalloc-dev ${MIMALLOC_LIBRARY})
