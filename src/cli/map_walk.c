@@ -129,7 +129,7 @@ static int add_huge(struct map *map, const struct chunk *entry, uint32_t first, 
     uint32_t backed = shared_get(&entry->backed);
     uint64_t needed =
         size_class < SIZE_CLASSES_MAX ? sizeclass_bytes(size_class) / PAGE_BYTES : UINT64_MAX;
-    if (size_class < SIZE_CLASSES_LARGE_END || needed > pages) {
+    if (size_class < SIZE_CLASSES_SMALL || needed > pages) { /* large: a big alignment */
         return add_free(map, MAP_MOVING, first, pages, MAP_NO_ARENA);
     }
     span.kind = MAP_HUGE;

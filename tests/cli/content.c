@@ -6,6 +6,7 @@
  * of the input it ends without a word to the heap's blocks: what was allocated stays.
  *
  *     alloc SIZE COUNT    blocks, which it remembers by their size
+ *     align SIZE BYTES    one block at a multiple of BYTES
  *     free SIZE EVERY     each EVERYth of the blocks of that size that it remembers
  *     cycle SIZE COUNT    mallocx and dallocx past the cache, so often
  *     flush, purge        the thread's cache; the free pages
@@ -45,6 +46,15 @@ static int do_alloc(size_t size, size_t count) {
         }
         blocks[used++] = (struct block){at, size};
     }
+    return 0;
+}
+
+static int do_align(size_t size, size_t alignment) {
+    void *at = used < BLOCKS_MAX ? sharena_aligned_alloc(heap, alignment, size) : NULL;
+    if (at == NULL) {
+        return say_no(sharena_errormsg());
+    }
+    blocks[used++] = (struct block){at, size};
     return 0;
 }
 
@@ -117,6 +127,9 @@ static int obey(const char *line) {
     size_t second = strtoull(at, NULL, 10);
     if (strcmp(order, "alloc") == 0) {
         return do_alloc(first, second);
+    }
+    if (strcmp(order, "align") == 0) {
+        return do_align(first, second);
     }
     if (strcmp(order, "free") == 0) {
         return do_free(first, second);

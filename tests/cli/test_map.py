@@ -116,6 +116,18 @@ class Map(support.Case):
         self.assertEqual(small + 3 + 1, report["cached"])
         self.assertEqual(pages_by_shade(picture)[CACHED], 3 * 5 + 3 * MIB // PAGE)
 
+    def test_a_block_that_its_alignment_made_huge(self):
+        content = Content(self, self.heap)
+        content.tell(f"align 70000 {2 * MIB}")
+        report = content.report()
+        picture = self.run_json("map", self.heap)
+        self.check_tiling(picture)
+        huge = [x for x in picture["spans"] if x["kind"] == "huge"]
+        self.assertEqual([(x["block_bytes"], x["pages"], x["used"]) for x in huge], [(81920, 20, 1)])
+        self.assertEqual(picture["kinds"]["tail"]["pages"], CHUNK_PAGES - 20)
+        self.assertEqual(sum(x["backed"] for x in picture["spans"]), report["backed"])
+        self.assertEqual(picture["kinds"]["huge"]["used_bytes"], report["live_bytes"])
+
     # ---- text ----
 
     def letters(self, text):
