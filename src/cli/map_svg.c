@@ -26,7 +26,7 @@
 
 /* A height for people to see the cells, and to see all of them. */
 static uint32_t cell_height(const struct map_grid *grid) {
-    return grid->rows <= 24 ? 16 : grid->rows <= 64 ? 11 : 8;
+    return grid->rows <= 24 ? 16 : grid->rows <= 96 ? 11 : 8;
 }
 
 /* Bytes of no character are shown as '?'. */
@@ -110,6 +110,9 @@ static void print_title(FILE *out, const struct map *map, uint32_t begin, uint32
         uint32_t last = end - 1 - map->first_page;
         (void)fprintf(out, " to chunk %u, page %u", last / CHUNK_PAGES, last % CHUNK_PAGES);
     }
+    if (map_at(map, begin)->arena != MAP_NO_ARENA) {
+        (void)fprintf(out, ", arena %u", map_at(map, begin)->arena);
+    }
     for (uint32_t kind = 0; kind < MAP_KINDS; kind++) {
         if (stretches[kind].pages != 0) {
             print_stretch(out, (enum map_kind)kind, &stretches[kind]);
@@ -142,9 +145,13 @@ static void print_cells(FILE *out, const struct map_cell *cell, uint32_t x, uint
     }
 }
 
-/* Whether a large or huge block begins at that page, so that it is seen beside its neighbour. */
-static int is_block_edge(const struct map *map, uint32_t page) {
+/* Whether a line is drawn before that page: where a large or huge block begins, so that it is seen
+ * beside its neighbour; where cells have many pages, at chunks only, or nowhere. */
+static int is_edge(const struct map *map, const struct map_grid *grid, uint32_t page) {
     const struct map_span *span = map_at(map, page);
+    if (grid->zoom > 1) {
+        return page % CHUNK_PAGES == 0 && grid->zoom <= CHUNK_PAGES / 16;
+    }
     return span->first == page && (span->kind == MAP_LARGE || span->kind == MAP_HUGE);
 }
 
@@ -153,7 +160,7 @@ static uint32_t stretch_end(const struct map *map, const struct map_grid *grid, 
                             const struct map_cell *cells, uint32_t x) {
     uint32_t next = x + 1;
     while (next < grid->columns && memcmp(&cells[x], &cells[next], sizeof(cells[x])) == 0 &&
-           (grid->zoom > 1 || !is_block_edge(map, begin + next))) {
+           !is_edge(map, grid, begin + next * grid->zoom)) {
         next++;
     }
     return next;
@@ -170,7 +177,7 @@ static void print_row(FILE *out, const struct map *map, const struct map_grid *g
         (void)fputs("<g>", out);
         print_title(out, map, first, end < map->end_page ? end : map->end_page);
         print_cells(out, &cells[x], x, next - x);
-        if (grid->zoom == 1 && is_block_edge(map, first)) {
+        if (is_edge(map, grid, first)) {
             (void)fprintf(out, "<rect class=\"edge\" x=\"%u\" width=\".25\" height=\"1\"/>", x);
         }
         (void)fputs("</g>\n", out);

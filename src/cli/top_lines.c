@@ -152,7 +152,7 @@ static void add_activity(struct top_lines *lines, const struct top_sample *now,
              rate_text(rates->contended_bins, c), rate_text(rates->contended_arenas, d),
              rate_text(rates->contended_pool, e), rates->contended_names);
     add_line(lines, TOP_PLAIN,
-             "arenas %" PRIu64 ", chunks %" PRIu64 " and %" PRIu64
+             "arenas %" PRIu64 ", chunks %" PRIu64 " used, %" PRIu64
              " free; recovered sections %" PRIu64 ", reaped threads %" PRIu64
              ", processes %" PRIu64,
              now->arenas, now->used_chunks, now->free_chunks, now->recovered, now->reaped_threads,
