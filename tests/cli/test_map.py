@@ -43,6 +43,53 @@ def pages_by_shade(picture):
     return pages
 
 
+def u16(value):
+    return value.to_bytes(2, "little")
+
+
+def u32(value):
+    return value.to_bytes(4, "little")
+
+
+def u64(value):
+    return value.to_bytes(8, "little")
+
+
+class Layout:
+    """Where things are in the file of a heap (src/ipc/layout.h, src/heap/layout.h)."""
+
+    def __init__(self, path):
+        self.path = path
+        pages = os.path.getsize(path) // PAGE
+        self.base = self.read(40, 1)[0]
+        data_begin, _, data_page_map = self.read(PAGE, 3)
+        self.data = data_begin - self.base
+        page_map = data_page_map - self.base - self.data // PAGE * 2
+        kinds = page_map + -(-pages * 2 // PAGE) * PAGE
+        self.runs = kinds + -(-pages * 2 // PAGE) * PAGE
+        self.chunks = self.runs + pages * 64
+
+    def read(self, where, count):
+        with open(self.path, "rb") as file:
+            file.seek(where)
+            data = file.read(8 * count)
+        return [int.from_bytes(data[i:i + 8], "little") for i in range(0, 8 * count, 8)]
+
+    def run(self, page):
+        return self.runs + (self.data // PAGE + page) * 64
+
+    def chunk(self, index):
+        return self.chunks + (self.data // (2 * MIB) + index) * 32
+
+    def stack_at(self, slot, block_bytes):
+        """The stack of a class up to 128 bytes."""
+        return (1 << 20) + slot * 65536 + 8192 + (block_bytes // 16 + 1) * 32
+
+    def stack(self, slot, block_bytes):
+        """Its top, base, full, bottom."""
+        return self.read(self.stack_at(slot, block_bytes), 4)
+
+
 class Map(support.Case):
     def check_tiling(self, picture):
         page = 0
@@ -114,7 +161,12 @@ class Map(support.Case):
         self.assertEqual(sum(x["used"] for x in huge), 1)
         small = sum(x["cached"] for x in picture["spans"] if x["kind"] == "small")
         self.assertEqual(small + 3 + 1, report["cached"])
-        self.assertEqual(pages_by_shade(picture)[CACHED], 3 * 5 + 3 * MIB // PAGE)
+        pages = pages_by_shade(picture)[CACHED]
+        self.assertEqual(pages, 3 * 5 + 3 * MIB // PAGE)
+        text = self.run_fine("map", "--zoom=1", self.heap)
+        self.assertEqual(self.letters(text).count("$"), pages)
+        root = xml.etree.ElementTree.fromstring(self.run_fine("map", "-z1", "-s-", self.heap))
+        self.assertEqual(self.svg_pages(root, 1)[CACHED], pages)
 
     def test_a_block_that_its_alignment_made_huge(self):
         content = Content(self, self.heap)
@@ -127,6 +179,16 @@ class Map(support.Case):
         self.assertEqual(picture["kinds"]["tail"]["pages"], CHUNK_PAGES - 20)
         self.assertEqual(sum(x["backed"] for x in picture["spans"]), report["backed"])
         self.assertEqual(picture["kinds"]["huge"]["used_bytes"], report["live_bytes"])
+
+    def test_the_rest_of_a_block_may_hold_storage(self):
+        content = Content(self, self.heap)
+        for order in ("alloc 4194304 1", "free 4194304 1", "alloc 3000000 1"):
+            content.tell(order)
+        report = content.report()
+        spans = self.run_json("map", self.heap)["spans"]
+        self.assertEqual([(x["kind"], x["pages"], x["backed"]) for x in spans if x["kind"] != "pool"],
+                         [("huge", 768, 768), ("tail", 256, 256)])
+        self.assertEqual(report["backed"], 1024)
 
     # ---- text ----
 
@@ -313,35 +375,75 @@ class Map(support.Case):
             if turn % 5 == 0:
                 self.run_fine("map", "--html=-", self.heap)
 
-    def test_a_damaged_heap_is_drawn_or_refused(self):
-        content = self.filled()
+    def damage(self, *words):
+        """The map of a copy in which (offset, bytes) were written."""
+        damaged = self.path("damaged")
+        subprocess.run(["cp", "--sparse=always", self.heap, damaged], check=True)
+        with open(damaged, "r+b") as file:
+            for where, what in words:
+                file.seek(where)
+                file.write(what)
+        picture = self.run_json("map", damaged)
+        self.check_tiling(picture)
+        return picture
+
+    def test_what_cannot_be_is_not_followed(self):
+        self.filled().end()
+        file = Layout(self.heap)
+        spans = self.run_json("map", self.heap)["spans"]
+        small = next(x for x in spans if x["kind"] == "small")
+        large = next(x for x in spans if x["kind"] == "large")
+        huge = next(x for x in spans if x["kind"] == "huge")
+
+        def moving(picture):
+            return [(x["page"], x["pages"]) for x in picture["spans"] if x["kind"] == "moving"]
+
+        def rest(page):
+            return [(page, CHUNK_PAGES - page % CHUNK_PAGES)]
+
+        self.assertEqual(moving(self.damage((file.chunk(0) + 28, u32(0)))), rest(0))
+        for pages in (0, 513, 0xffffffff):
+            picture = self.damage((file.run(large["page"]) + 8, u32(pages)))
+            self.assertEqual(moving(picture), rest(large["page"]))
+        picture = self.damage((file.run(small["page"]) + 18, u16(5000)))  # free_regions
+        self.assertEqual(moving(picture), [(small["page"], small["pages"])])
+        picture = self.damage((file.run(small["page"]) + 14, u16(36)))  # size_class
+        self.assertEqual(moving(picture), [(small["page"], small["pages"])])
+        picture = self.damage((file.chunk(huge["page"] // CHUNK_PAGES) + 8, u32(1 << 31)))
+        self.assertIn((huge["page"], CHUNK_PAGES), moving(picture))
+        picture = self.damage((file.chunk(huge["page"] // CHUNK_PAGES) + 20, u16(159)))
+        self.assertIn(huge["page"], [x for x, _ in moving(picture)])
+
+    def test_caches_that_cannot_be_are_not_followed(self):
+        content = Content(self, self.heap)
+        for order in ("alloc 64 200", "free 64 2"):
+            content.tell(order)
         content.end()
-        size = os.path.getsize(self.heap)
-        pages = size // PAGE
-        page_map = (1 << 20) + 4096 * 65536 + PAGE + (1 << 19) + 1024 * 8192
-        kinds = page_map + -(-pages * 2 // PAGE) * PAGE
-        runs = kinds + -(-pages * 2 // PAGE) * PAGE
-        chunks = runs + pages * 64
-        data = -(-(chunks + (size >> 21) * 32) // (2 * MIB)) * 2 * MIB
-        drawn = 0
+        file = Layout(self.heap)
+        top, base, full, bottom = file.stack(0, 64)
+        cached = self.run_json("map", self.heap)["kinds"]["small"]["cached_bytes"]
+        self.assertGreater(cached, 0)
+        for where in (0, 8, 1 << 60, (1 << 64) - 8, bottom + (1 << 40), bottom - 8, bottom + 257 * 8):
+            picture = self.damage((file.stack_at(0, 64), u64(where)))
+            self.assertEqual(picture["kinds"]["small"]["cached_bytes"], 0, hex(where))
+        for block in (0, 8, (1 << 64) - 8, file.base, file.base + (1 << 34), full):
+            picture = self.damage((bottom - file.base, u64(block)))
+            self.assertEqual(picture["kinds"]["small"]["cached_bytes"], cached - 64, hex(block))
+        self.assertLess(base, top)
+
+    def test_a_damaged_heap_is_drawn_or_refused(self):
+        self.filled().end()
+        file = Layout(self.heap)
         for seed in range(40):
             rng = random.Random(seed)
-            damaged = self.path("damaged")
-            subprocess.run(["cp", "--sparse=always", self.heap, damaged], check=True)
-            with open(damaged, "r+b") as file:
-                for _ in range(rng.choice([1, 20, 300])):
-                    where = rng.choice([runs + data // PAGE * 64 + rng.randrange(20 * 512 * 64),
-                                        chunks + (data >> 21) * 32 + rng.randrange(20 * 32),
-                                        (1 << 20) + 8192 + rng.randrange(4096)])
-                    file.seek(where)
-                    file.write(bytes([rng.choice([0, 1, 3, 255, rng.randrange(256)])]))
-            for form in ("--json", "--html=-"):
-                ran = sharena("map", form, damaged)
-                self.assertIn(ran.status, (support.FINE, FAILED), f"seed {seed}: {ran}")
-                drawn += ran.status == support.FINE
-            if ran.status == support.FINE:
-                self.check_tiling(self.run_json("map", damaged))
-        self.assertGreater(drawn, 40)
+            words = []
+            for _ in range(rng.choice([1, 20, 300])):
+                where = rng.choice([file.run(rng.randrange(20 * 512)) + rng.randrange(64),
+                                    file.chunk(rng.randrange(20)) + rng.randrange(32),
+                                    file.stack_at(0, 8) + rng.randrange(4096)])
+                words.append((where, bytes([rng.choice([0, 1, 3, 255, rng.randrange(256)])])))
+            self.damage(*words)
+            self.run_fine("map", "--html=-", self.path("damaged"))
 
     def test_what_cannot_be_done(self):
         self.create("--capacity", "64M")
