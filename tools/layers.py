@@ -35,7 +35,7 @@ LAYERS = {
         9: ["purge", "reap", "audit", "audit_counts", "audit_slots", "audit_prof", "verify", "prof",
             "watch"],
         10: ["heap", "attach", "background", "alloc", "roots", "check", "census", "ctl", "ctl_arena",
-             "ctl_names", "processes", "stats", "stats_json", "stats_text"],
+             "ctl_names", "ctl_stats", "processes", "stats", "stats_json", "stats_text"],
         11: ["api", "care"],
     },
     "cli": {

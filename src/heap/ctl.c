@@ -33,12 +33,15 @@ static int parse_index(const char **text, uint32_t *index) {
     return *text != begin;
 }
 
-static int matches(const char *pattern, const char *name, uint32_t *index) {
+static int matches(const char *pattern, struct ctl_query *query) {
+    const char *name = query->name;
+    uint32_t *number = &query->index;
     for (; *pattern != '\0'; pattern++) {
         if (*pattern == '#') {
-            if (!parse_index(&name, index)) {
+            if (!parse_index(&name, number)) {
                 return 0;
             }
+            number = &query->inner;
         } else if (*pattern != *name++) {
             return 0;
         }
@@ -71,22 +74,28 @@ static void append(struct list *list, const char *word, size_t length, const cha
     list->used += got < 0 ? 0 : (size_t)got < room ? (size_t)got : room;
 }
 
+/* Whether an earlier row than the i-th has the same word there. */
+static int is_listed(size_t i, size_t level) {
+    const char *pattern = ctl_name(i)->pattern;
+    size_t end = level + strcspn(pattern + level, ".");
+    for (size_t j = 0; j < i; j++) {
+        const char *other = ctl_name(j)->pattern;
+        if (strncmp(other, pattern, end) == 0 && (other[end] == '.' || other[end] == '\0')) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
 /* The words that may stand behind the first `level` characters of `pattern`. */
 static void list_level(struct list *list, const char *pattern, size_t level) {
-    const char *last = "";
-    size_t last_length = 0;
     const struct ctl_name *row;
     for (size_t i = 0; (row = ctl_name(i)) != NULL; i++) {
-        if (strncmp(row->pattern, pattern, level) != 0) {
-            continue;
-        }
         const char *word = row->pattern + level;
-        size_t length = strcspn(word, ".");
-        if (length != last_length || strncmp(word, last, length) != 0) {
+        if (strncmp(row->pattern, pattern, level) == 0 && !is_listed(i, level)) {
+            size_t length = strcspn(word, ".");
             append(list, word, length, word[length] == '.' ? ".*" : "");
         }
-        last = word;
-        last_length = length;
     }
 }
 
@@ -119,6 +128,24 @@ static int fail_unknown(const char *name) {
                      (int)level, best, list.text);
 }
 
+/* Each number of the name is below what there is, and the outer one is looked at first. */
+static int check_numbers(struct ctl_query *query) {
+    uint32_t numbers[] = {query->index, query->inner};
+    const char *second = strchr(query->row->pattern, '#');
+    int count = second == NULL ? 0 : strchr(second + 1, '#') == NULL ? 1 : 2;
+    for (query->is_inner = 0; query->is_inner < count; query->is_inner++) {
+        uint32_t limit = query->row->count(query);
+        if (numbers[query->is_inner] >= limit) {
+            return error_set(ENOENT, "ctl name '%.60s': the %snumber must be below %u", query->name,
+                             count == 1        ? ""
+                             : query->is_inner ? "second "
+                                               : "first ",
+                             limit);
+        }
+    }
+    return 0;
+}
+
 static int find_name(struct ctl_query *query, struct ctl_name *found) {
     size_t prefix = strlen(OPT_PREFIX);
     if (strncmp(query->name, OPT_PREFIX, prefix) == 0 &&
@@ -127,13 +154,10 @@ static int find_name(struct ctl_query *query, struct ctl_name *found) {
     }
     const struct ctl_name *row;
     for (size_t i = 0; (row = ctl_name(i)) != NULL; i++) {
-        if (matches(row->pattern, query->name, &query->index)) {
+        if (matches(row->pattern, query)) {
             *found = *row;
-            uint32_t count = found->count != NULL ? found->count(query) : UINT32_MAX;
-            return query->index < count
-                       ? 0
-                       : error_set(ENOENT, "ctl name '%.60s': the number must be below %u",
-                                   query->name, count);
+            query->row = row;
+            return check_numbers(query);
         }
     }
     return fail_unknown(query->name);

@@ -6,7 +6,8 @@
  * Holds:  every name is in doc/ctl.md                                                   (tested)
  * Lock:   none held on entry or return
  * Killed: nothing shared is changed here
- * Not here: the calling convention (ctl.c), the adding up (census.c), binding (arena.c).
+ * Not here: the calling convention (ctl.c), numbers of each arena, bin, class, process and of the
+ *           file (ctl_stats.c), the adding up (census.c), binding (arena.c).
  */
 #include <errno.h>
 #include <string.h>
@@ -51,6 +52,13 @@ static int read_opt(const struct ctl_query *query, uint64_t *value) {
     *value = entry->type == CONF_ENUM ? (uint64_t)(uintptr_t)conf_word(entry, number)
              : entry->type == CONF_MS && number == CONF_MS_NEVER ? UINT64_MAX
                                                                  : number;
+    return 0;
+}
+
+static int read_opt_source(const struct ctl_query *query, uint64_t *value) {
+    const struct conf_entry *entry = conf_entry(query->index);
+    enum conf_source source = conf_source_of(&query->attachment->conf, entry);
+    *value = (uint64_t)(uintptr_t)conf_source_name(source);
     return 0;
 }
 
@@ -100,7 +108,7 @@ static int read_bin_run_size(const struct ctl_query *query, uint64_t *value) {
 }
 
 /* Large and huge classes that the capacity has room for. */
-static uint32_t count_lextents(const struct ctl_query *query) {
+uint32_t ctl_count_lextents(const struct ctl_query *query) {
     const struct superblock *superblock = heap_superblock(query->heap);
     uint64_t capacity = superblock->total_bytes - superblock->data_offset;
     uint32_t size_class = SIZE_CLASSES_SMALL;
@@ -111,7 +119,7 @@ static uint32_t count_lextents(const struct ctl_query *query) {
 }
 
 static int read_nlextents(const struct ctl_query *query, uint64_t *value) {
-    *value = count_lextents(query);
+    *value = ctl_count_lextents(query);
     return 0;
 }
 
@@ -158,6 +166,27 @@ static int read_mapped(const struct ctl_query *query, uint64_t *value) {
 
 static int read_retained(const struct ctl_query *query, uint64_t *value) {
     *value = take_spans(query).free_chunks * CHUNK_BYTES;
+    return 0;
+}
+
+static int read_dirty(const struct ctl_query *query, uint64_t *value) {
+    uint64_t pages = take_spans(query).free_dirty;
+    for (uint32_t i = 0; i < census_arenas(query->heap); i++) {
+        pages += shared_get(&heap_arena(query->heap, i)->pages_dirty);
+    }
+    *value = pages * PAGE_BYTES;
+    return 0;
+}
+
+static int read_clean(const struct ctl_query *query, uint64_t *value) {
+    struct census_spans spans = take_spans(query);
+    uint64_t pages = spans.free_chunks * CHUNK_PAGES - spans.free_dirty;
+    for (uint32_t i = 0; i < census_arenas(query->heap); i++) {
+        struct census_arena arena;
+        census_arena(query->heap, i, &arena);
+        pages += arena.pages_clean;
+    }
+    *value = pages * PAGE_BYTES;
     return 0;
 }
 
@@ -231,35 +260,6 @@ static int read_arena_chunks(const struct ctl_query *query, uint64_t *value) {
     return 0;
 }
 
-/* ---- processes ---- */
-
-static uint32_t count_process_slots(const struct ctl_query *query) {
-    (void)query;
-    return PROCESSES_MAX;
-}
-
-static int is_attached(const struct ctl_query *query, uint32_t index) {
-    return shared_get(&heap_process(query->heap, index)->state) == SLOT_USED &&
-           token_is_held(&query->attachment->file, index);
-}
-
-static int read_processes(const struct ctl_query *query, uint64_t *value) {
-    *value = 0;
-    for (uint32_t i = 0; i < heap_processes_used(query->heap); i++) {
-        *value += is_attached(query, i) ? 1 : 0;
-    }
-    return 0;
-}
-
-static int read_process_pid(const struct ctl_query *query, uint64_t *value) {
-    if (!is_attached(query, query->index)) {
-        return error_set(ENOENT, "%s: no process has this slot now; processes.count have one",
-                         query->name);
-    }
-    *value = shared_get(&heap_process(query->heap, query->index)->pid);
-    return 0;
-}
-
 /* ---- thread.*: of the calling thread, which gets a slot if it has none ---- */
 
 static int read_thread_arena(const struct ctl_query *query, uint64_t *value) {
@@ -278,6 +278,33 @@ static int write_thread_arena(const struct ctl_query *query, uint64_t value) {
     }
     tcache_flush(query->heap, self);
     return arena_bind(query->heap, self, (uint32_t)value);
+}
+
+static int read_thread_allocated(const struct ctl_query *query, uint64_t *value) {
+    struct thread_slot *self = heap_enter(query->heap);
+    if (self == NULL) {
+        return errno;
+    }
+    *value = shared_get(&slot_tcache(self)->taken_bytes);
+    return 0;
+}
+
+static int read_thread_deallocated(const struct ctl_query *query, uint64_t *value) {
+    struct thread_slot *self = heap_enter(query->heap);
+    if (self == NULL) {
+        return errno;
+    }
+    *value = shared_get(&slot_tcache(self)->given_bytes) + census_cached_by(self);
+    return 0;
+}
+
+static int read_thread_cached(const struct ctl_query *query, uint64_t *value) {
+    struct thread_slot *self = heap_enter(query->heap);
+    if (self == NULL) {
+        return errno;
+    }
+    *value = census_cached_by(self);
+    return 0;
 }
 
 static int read_tcache_enabled(const struct ctl_query *query, uint64_t *value) {
@@ -352,8 +379,11 @@ static const struct ctl_name names[] = {
     {"arenas.bin.#.nregs", CTL_UNSIGNED, read_bin_nregs, NULL, count_bins},
     {"arenas.bin.#.run_size", CTL_SIZE, read_bin_run_size, NULL, count_bins},
     {"arenas.nlextents", CTL_UNSIGNED, read_nlextents, NULL, NULL},
-    {"arenas.lextent.#.size", CTL_SIZE, read_lextent_size, NULL, count_lextents},
+    {"arenas.lextent.#.size", CTL_SIZE, read_lextent_size, NULL, ctl_count_lextents},
     {"thread.arena", CTL_UNSIGNED, read_thread_arena, write_thread_arena, NULL},
+    {"thread.allocated", CTL_U64, read_thread_allocated, NULL, NULL},
+    {"thread.deallocated", CTL_U64, read_thread_deallocated, NULL, NULL},
+    {"thread.cached", CTL_SIZE, read_thread_cached, NULL, NULL},
     {"thread.tcache.enabled", CTL_BOOL, read_tcache_enabled, write_tcache_enabled, NULL},
     {"thread.tcache.flush", CTL_ACTION, NULL, write_tcache_flush, NULL},
     {"stats.allocated", CTL_SIZE, read_allocated, NULL, NULL},
@@ -363,6 +393,8 @@ static const struct ctl_name names[] = {
     {"stats.retained", CTL_SIZE, read_retained, NULL, NULL},
     {"stats.resident", CTL_SIZE, read_resident, NULL, NULL},
     {"stats.metadata", CTL_SIZE, read_metadata, NULL, NULL},
+    {"stats.dirty", CTL_SIZE, read_dirty, NULL, NULL},
+    {"stats.clean", CTL_SIZE, read_clean, NULL, NULL},
     {"stats.arenas.#.nthreads", CTL_UNSIGNED, read_arena_nthreads, NULL, count_made},
     {"stats.arenas.#.pdirty", CTL_SIZE, read_arena_pdirty, NULL, count_made},
     {"stats.arenas.#.pactive", CTL_SIZE, read_arena_pactive, NULL, count_made},
@@ -385,23 +417,39 @@ static const struct ctl_name names[] = {
     {"arena.#.purge", CTL_ACTION, NULL, ctl_purge_arena, count_made},
     {"arena.#.decay", CTL_ACTION, NULL, ctl_decay_arena, count_made},
     {"arena.#.dirty_decay_ms", CTL_SIZE, ctl_read_decay_ms, ctl_write_decay_ms, count_made},
-    {"processes.count", CTL_UNSIGNED, read_processes, NULL, NULL},
-    {"process.#.pid", CTL_UNSIGNED, read_process_pid, NULL, count_process_slots},
 };
 
 const struct ctl_name *ctl_name(size_t index) {
-    return index < sizeof(names) / sizeof(names[0]) ? &names[index] : NULL;
+    const size_t count = sizeof(names) / sizeof(names[0]);
+    return index < count ? &names[index] : ctl_stats_name(index - count);
+}
+
+static enum ctl_type type_of_opt(const struct conf_entry *entry) {
+    switch (entry->type) {
+    case CONF_BOOL:
+        return CTL_BOOL;
+    case CONF_MS:
+        return CTL_SIZE;
+    case CONF_ENUM:
+        return CTL_STRING;
+    default:
+        return CTL_UNSIGNED;
+    }
 }
 
 int ctl_find_opt(const char *option, struct ctl_name *found, uint32_t *index) {
     const struct conf_entry *entry;
     for (*index = 0; (entry = conf_entry(*index)) != NULL; ++*index) {
-        if (strcmp(entry->name, option) == 0) {
-            static const enum ctl_type types[] = {[CONF_BOOL] = CTL_BOOL,
-                                                  [CONF_U32] = CTL_UNSIGNED,
-                                                  [CONF_MS] = CTL_SIZE,
-                                                  [CONF_ENUM] = CTL_STRING};
-            *found = (struct ctl_name){entry->name, types[entry->type], read_opt, NULL, NULL};
+        size_t length = strlen(entry->name);
+        if (strncmp(entry->name, option, length) != 0) {
+            continue;
+        }
+        if (option[length] == '\0') {
+            *found = (struct ctl_name){entry->name, type_of_opt(entry), read_opt, NULL, NULL};
+            return 1;
+        }
+        if (strcmp(option + length, ".source") == 0) {
+            *found = (struct ctl_name){entry->name, CTL_STRING, read_opt_source, NULL, NULL};
             return 1;
         }
     }

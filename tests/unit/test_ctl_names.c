@@ -44,6 +44,13 @@ static bool get_bool(const char *name) {
     return value;
 }
 
+static const char *get_string(const char *name) {
+    const char *value = NULL;
+    get(name, &value, sizeof(value));
+    assert_non_null(value);
+    return value;
+}
+
 static size_t get_size_of(const char *format, unsigned index) {
     char name[64];
     (void)snprintf(name, sizeof(name), format, index);
@@ -99,6 +106,10 @@ static void options_are_those_in_force(void **state) {
     assert_int_equal((ssize_t)get_size("opt.reap_interval_ms"), -1);
     assert_int_equal(get_unsigned("opt.lg_tcache_max"), 15);
     assert_true(get_bool("opt.tcache"));
+    assert_int_equal(conf_parse("test", "narenas:3", conf), 0);
+    assert_string_equal(get_string("opt.narenas.source"), "options.conf");
+    assert_string_equal(get_string("opt.tcache.source"), "default");
+    assert_string_equal(get_string("opt.tcache_nslots_large.source"), "default");
     conf->lg_tcache_max = 17;
     assert_int_equal(get_unsigned("opt.lg_tcache_max"), 17);
 }
@@ -301,11 +312,13 @@ static void processes_are_counted_while_they_live(void **state) {
     assert_int_equal(kill(child, SIGKILL), 0);
     (void)child_wait(child);
     assert_int_equal(get_unsigned("processes.count"), 1); /* not reaped yet, but dead */
-    assert_int_equal(find_pid((unsigned)child), 0);
+    assert_int_equal(find_pid((unsigned)child), 1);
+    assert_string_equal(get_string("process.1.state"), "dead");
     size_t cached = get_size("stats.cached"); /* the dead one's */
     assert_true(cached > 0);
     assert_int_equal(get_size("stats.reaped_processes"), 0);
     assert_int_equal(sharena_reap(fixture_heap()), 1);
+    assert_int_equal(find_pid((unsigned)child), 0);
     assert_int_equal(get_size("stats.reaped"), 1);
     assert_int_equal(get_size("stats.reaped_processes"), 1);
     assert_int_equal(get_size("stats.reaped_bytes"), cached);
@@ -413,10 +426,10 @@ static void assert_cell(const char *row, const char *cell) {
 
 /* "arenas.bin.#.size" as the manual writes it. */
 static void write_name(const char *pattern, char *name) {
+    char letter = 'i';
     for (; *pattern != '\0'; pattern++) {
         if (*pattern == '#') {
-            memcpy(name, "<i>", 3);
-            name += 3;
+            name += sprintf(name, "<%c>", letter++);
         } else {
             *name++ = *pattern;
         }
