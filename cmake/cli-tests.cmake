@@ -21,3 +21,11 @@ add_executable(cli_churn tests/cli/churn.c)
 target_link_libraries(cli_churn PRIVATE sharena_static sharena_private Threads::Threads)
 set_target_properties(cli_content cli_churn PROPERTIES
     RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/bin)
+
+# Its sites are what `sharena prof` must name; linked in both ways.
+add_executable(prof_target tests/cli/prof_target.c)
+target_link_libraries(prof_target PRIVATE sharena_static sharena_private Threads::Threads)
+add_executable(prof_target_shared tests/cli/prof_target.c)
+target_link_libraries(prof_target_shared PRIVATE sharena sharena_private Threads::Threads)
+set_target_properties(prof_target prof_target_shared PROPERTIES
+    RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/bin)
