@@ -152,10 +152,10 @@ static void set_stack(const struct profile *profile, const struct holding *holdi
     for (uint32_t i = holding->first; i < holding->sample.frames; i++) {
         char text[PROF_FRAME_BYTES];
         uint64_t frame = holding->sample.frame[i];
-        const struct module *module = prof_module(profile, frame);
+        const struct known_module *module = prof_module(profile, frame);
         json_t *entry = json_object();
         cli_set_text(entry, "function", prof_frame_text(profile, frame, text));
-        cli_set_text(entry, "module", module != NULL ? module->path : "");
+        cli_set_text(entry, "module", module != NULL ? module->file.path : "");
         cli_set_hex(entry, "address", frame & FRAME_ADDRESS);
         (void)json_array_append_new(stack, entry);
     }

@@ -40,21 +40,21 @@ void prof_write_collapsed(const struct profile *profile) {
 #define PLACE_BYTES ((uint64_t)1 << 36)
 #define PAGE_MASK ((uint64_t)0xfff)
 
-static uint64_t place_of(const struct profile *profile, const struct module *module) {
+static uint64_t place_of(const struct profile *profile, const struct known_module *module) {
     uint64_t index = (uint64_t)(module - profile->modules);
-    return module->is_fixed ? 0 : PLACES_BEGIN + index * PLACE_BYTES;
+    return module->file.is_fixed ? 0 : PLACES_BEGIN + index * PLACE_BYTES;
 }
 
 static uint64_t address_of(const struct profile *profile, uint64_t frame) {
-    const struct module *module = prof_module(profile, frame);
+    const struct known_module *module = prof_module(profile, frame);
     return (frame & FRAME_ADDRESS) + (module != NULL ? place_of(profile, module) : 0);
 }
 
 static void write_libraries(const struct profile *profile) {
     (void)printf("\nMAPPED_LIBRARIES:\n");
     for (uint32_t i = 0; i < profile->modules_count; i++) {
-        const struct module *module = &profile->modules[i];
-        uint64_t place = place_of(profile, module);
+        const struct module *module = &profile->modules[i].file;
+        uint64_t place = place_of(profile, &profile->modules[i]);
         uint64_t begin = place + (module->code_vaddr & ~PAGE_MASK);
         uint64_t end = place + ((module->code_vaddr + module->code_bytes + PAGE_MASK) & ~PAGE_MASK);
         (void)printf("%" PRIx64 "-%" PRIx64 " r-xp %08" PRIx64 " 00:00 0 ", begin, end,

@@ -22,7 +22,7 @@
 
 /* ---- frames ---- */
 
-const struct module *prof_module(const struct profile *profile, uint64_t frame) {
+const struct known_module *prof_module(const struct profile *profile, uint64_t frame) {
     uint64_t entry = frame >> FRAME_MODULE_SHIFT;
     return entry != 0 && entry <= profile->modules_count ? &profile->modules[entry - 1] : NULL;
 }
@@ -35,20 +35,19 @@ static const char *base_name(const char *path) {
 /* The call is in front of the return address. */
 static const char *function_of(const struct profile *profile, uint64_t frame) {
     uint64_t offset;
-    const struct module *module = prof_module(profile, frame);
-    return module != NULL ? symbols_find(profile->symbols[module - profile->modules],
-                                         (frame & FRAME_ADDRESS) - 1, &offset)
+    const struct known_module *module = prof_module(profile, frame);
+    return module != NULL ? symbols_find(module->symbols, (frame & FRAME_ADDRESS) - 1, &offset)
                           : NULL;
 }
 
 const char *prof_frame_text(const struct profile *profile, uint64_t frame, char *text) {
     const char *function = function_of(profile, frame);
-    const struct module *module = prof_module(profile, frame);
+    const struct known_module *module = prof_module(profile, frame);
     if (function != NULL) {
         (void)snprintf(text, PROF_FRAME_BYTES, "%.*s", (int)strcspn(function, "@"), function);
     } else {
         (void)snprintf(text, PROF_FRAME_BYTES, "%.200s+0x%llx",
-                       module != NULL ? base_name(module->path) : "?",
+                       module != NULL ? base_name(module->file.path) : "?",
                        (unsigned long long)(frame & FRAME_ADDRESS));
     }
     return text;
@@ -58,9 +57,9 @@ const char *prof_frame_text(const struct profile *profile, uint64_t frame, char 
 static int is_own(const struct profile *profile, uint64_t frame) {
     static const char *const names[] = {"sharena_",    "prof_begin",  "plan_sampled", "try_block",
                                         "alloc_block", "malloc_slow", "malloc_beyond"};
-    const struct module *module = prof_module(profile, frame);
+    const struct known_module *module = prof_module(profile, frame);
     const char *function = function_of(profile, frame);
-    if (module != NULL && strncmp(base_name(module->path), "libsharena.so", 13) == 0) {
+    if (module != NULL && strncmp(base_name(module->file.path), "libsharena.so", 13) == 0) {
         return 1;
     }
     for (size_t i = 0; function != NULL && i < sizeof(names) / sizeof(names[0]); i++) {
@@ -125,13 +124,14 @@ static void add_holding(struct profile *profile, const struct attachment *attach
 
 static void read_modules(const sharena_t *heap, struct profile *profile) {
     for (uint32_t i = 0; i < profile->modules_count; i++) {
-        struct module *module = &profile->modules[i];
-        memcpy(module, heap_module(heap, i), sizeof(*module));
-        module->path[sizeof(module->path) - 1] = '\0';
-        if (module->build_id_bytes > sizeof(module->build_id)) {
-            module->build_id_bytes = sizeof(module->build_id);
+        struct known_module *module = &profile->modules[i];
+        struct module *file = &module->file;
+        memcpy(file, heap_module(heap, i), sizeof(*file));
+        file->path[sizeof(file->path) - 1] = '\0';
+        if (file->build_id_bytes > sizeof(file->build_id)) {
+            file->build_id_bytes = sizeof(file->build_id);
         }
-        profile->symbols[i] = symbols_read(module->path, module->build_id, module->build_id_bytes);
+        module->symbols = symbols_read(file->path, file->build_id, file->build_id_bytes);
     }
 }
 
@@ -143,9 +143,8 @@ int prof_read(sharena_t *heap, struct profile *profile) {
     high = high < SAMPLES_MAX ? high : SAMPLES_MAX;
     profile->modules_count = modules < MODULES_MAX ? modules : MODULES_MAX;
     profile->holdings = calloc((size_t)high + 1, sizeof(*profile->holdings));
-    profile->modules = calloc((size_t)modules + 1, sizeof(*profile->modules));
-    profile->symbols = calloc((size_t)modules + 1, sizeof(*profile->symbols));
-    if (profile->holdings == NULL || profile->modules == NULL || profile->symbols == NULL) {
+    profile->modules = calloc((size_t)profile->modules_count + 1, sizeof(*profile->modules));
+    if (profile->holdings == NULL || profile->modules == NULL) {
         prof_free(profile);
         return error_set(ENOMEM, "no memory to read %u samples", high);
     }
@@ -157,10 +156,9 @@ int prof_read(sharena_t *heap, struct profile *profile) {
 }
 
 void prof_free(struct profile *profile) {
-    for (uint32_t i = 0; profile->symbols != NULL && i < profile->modules_count; i++) {
-        symbols_free(profile->symbols[i]);
+    for (uint32_t i = 0; profile->modules != NULL && i < profile->modules_count; i++) {
+        symbols_free(profile->modules[i].symbols);
     }
-    free(profile->symbols);
     free(profile->modules);
     free(profile->holdings);
     *profile = (struct profile){0};

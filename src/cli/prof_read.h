@@ -17,14 +17,19 @@ struct holding {
     int is_alive;   /* the process that took the block is still attached */
 };
 
+/* A copy, with a terminated path. */
+struct known_module {
+    struct module file;
+    struct symbols *symbols; /* NULL: there are none */
+};
+
 struct profile {
     struct holding *holdings;
     size_t count;
     uint64_t dropped;
     double blocks; /* sums */
     double bytes;
-    struct module *modules; /* copies, with terminated paths */
-    struct symbols **symbols;
+    struct known_module *modules;
     uint32_t modules_count;
 };
 
@@ -35,7 +40,7 @@ int prof_read(sharena_t *heap, struct profile *profile) __attribute__((warn_unus
 void prof_free(struct profile *profile);
 
 /* The module of a frame; NULL: none is known. */
-const struct module *prof_module(const struct profile *profile, uint64_t frame);
+const struct known_module *prof_module(const struct profile *profile, uint64_t frame);
 
 /* "function", or "library.so+0x1234" where no name is known. */
 #define PROF_FRAME_BYTES 256
