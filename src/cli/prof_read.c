@@ -55,8 +55,9 @@ const char *prof_frame_text(const struct profile *profile, uint64_t frame, char 
 
 /* Whether the frame is the allocator's: in its library, or, linked statically, by its names. */
 static int is_own(const struct profile *profile, uint64_t frame) {
-    static const char *const names[] = {"sharena_",    "prof_begin",  "plan_sampled", "try_block",
-                                        "alloc_block", "malloc_slow", "malloc_beyond"};
+    static const char *const names[] = {"sharena_",     "record_frames", "prof_begin",
+                                        "plan_sampled", "try_block",     "alloc_block",
+                                        "malloc_slow",  "malloc_beyond"};
     const struct known_module *module = prof_module(profile, frame);
     const char *function = function_of(profile, frame);
     if (module != NULL && strncmp(base_name(module->file.path), "libsharena.so", 13) == 0) {
