@@ -4,9 +4,15 @@
  * Killed: the locks say so to the next; there is nothing to undo
  */
 #include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "cli/cli.h"
 #include "cli/commands.h"
+#include "heap/audit.h"
 
 struct wish {
     int is_json;
@@ -72,9 +78,46 @@ static void print(const char *path, const char *problem, const struct sharena_re
     cli_print(facts, is_json);
 }
 
+/* ---- progress ---- */
+
+/* A thread of its own shows it, for a terminal may keep its writer waiting. */
+struct progress {
+    pthread_t thread;
+    int is_shown;
+    atomic_int is_over;
+};
+
+#define PROGRESS_PERIOD_NS 100000000
+
+static void *show_progress(void *arg) {
+    struct progress *progress = arg;
+    const struct timespec pause = {0, PROGRESS_PERIOD_NS};
+    do {
+        uint32_t done = __atomic_load_n(&audit_progress, __ATOMIC_RELAXED);
+        (void)fprintf(stderr, "\rchecked: %3u %%", done / 10);
+        (void)nanosleep(&pause, NULL);
+    } while (!atomic_load(&progress->is_over));
+    (void)fputs("\r\033[K", stderr);
+    return NULL;
+}
+
+static void begin_progress(struct progress *progress) {
+    atomic_init(&progress->is_over, 0);
+    progress->is_shown = isatty(STDERR_FILENO) &&
+                         pthread_create(&progress->thread, NULL, show_progress, progress) == 0;
+}
+
+static void end_progress(struct progress *progress) {
+    if (progress->is_shown) {
+        atomic_store(&progress->is_over, 1);
+        (void)pthread_join(progress->thread, NULL);
+    }
+}
+
 int command_check(int argc, char **argv) {
     struct wish wish = {.flags = SHARENA_OPEN_ONLY};
     struct sharena_report report = {0};
+    struct progress progress;
     char **operands = cli_parse(&syntax, argc, argv, &wish);
     const struct sharena_options open = {.flags = wish.flags};
     sharena_t *heap;
@@ -86,7 +129,9 @@ int command_check(int argc, char **argv) {
     if (error != 0) {
         return cli_fail(syntax.name);
     }
+    begin_progress(&progress);
     error = sharena_check(heap, &report);
+    end_progress(&progress);
     if (error == 0 || error == EUCLEAN) {
         print(operands[0], NULL, &report, wish.is_json);
     } else {

@@ -6,7 +6,7 @@
 
 #include "cli/cli.h"
 #include "cli/commands.h"
-#include "heap/audit.h"
+#include "heap/audit_slots.h"
 
 static const struct cli_option options[] = {
     CLI_OPTION_JSON,

@@ -425,12 +425,21 @@ static int should_be_joined(const struct audit *audit, uint32_t before, uint32_t
     }
 }
 
+uint32_t audit_progress;
+
+/* Half of it is the walk over all chunks, the other half those over the chunks of each arena. */
+static void set_progress(uint32_t half, uint32_t done, uint32_t all) {
+    uint32_t part = all != 0 ? (uint32_t)(500ull * done / all) : 500;
+    __atomic_store_n(&audit_progress, 500 * half + part, __ATOMIC_RELAXED);
+}
+
 void audit_chunks(struct audit *audit) {
     uint32_t end = end_chunk(audit->heap);
     uint32_t index = first_chunk(audit->heap);
     uint32_t before = index;
     audit->report->chunks = end - index;
     while (index < end) {
+        set_progress(0, index - first_chunk(audit->heap), end - first_chunk(audit->heap));
         uint32_t size = audit_span(audit, index, end);
         if (size == 0) {
             return;
@@ -568,33 +577,8 @@ static void audit_arena(struct audit *audit, uint32_t index) {
 
 void audit_arenas(struct audit *audit) {
     for (uint32_t i = 0; i < audit->arenas; i++) {
+        set_progress(1, i, audit->arenas);
         audit_arena(audit, i);
     }
-}
-
-/* ---- for the caches ---- */
-
-size_t audit_block_bytes(const sharena_t *heap, const void *ptr) {
-    uint32_t page;
-    uint32_t index;
-    if (!is_user_data(heap, ptr)) {
-        return 0;
-    }
-    uint32_t stack = shared_get(heap_page_map(heap) + page_of(heap, ptr)) /
-                     (uint32_t)sizeof(struct tcache_stack);
-    if (stack == 0 || stack > SIZE_CLASSES_CACHED) {
-        return 0;
-    }
-    if (stack <= SIZE_CLASSES_SMALL) {
-        struct run *run = bin_find_run(heap, ptr, &page, &index);
-        int is_out =
-            run != NULL && (shared_get(run_bitmap_word(run, index)) >> index % 64 & 1u) == 0;
-        return is_out ? sizeclass_bytes(stack - 1) : 0;
-    }
-    return large_is_block(heap, ptr) || huge_is_block(heap, ptr) ? sizeclass_bytes(stack - 1) : 0;
-}
-
-int audit_is_block(const sharena_t *heap, const void *ptr) {
-    return audit_block_bytes(heap, ptr) != 0 ||
-           (is_user_data(heap, ptr) && (huge_is_block(heap, ptr) || large_is_block(heap, ptr)));
+    set_progress(1, 1, 1);
 }

@@ -27,17 +27,15 @@ int audit_unmark(struct audit *audit, const void *block);
 void audit_finding(struct audit *audit, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
+/* How far the walk of this process's latest check is, in thousandths. Atomic: another thread shows
+ * it meanwhile, for the walk holds all locks, and must not wait for a terminal. */
+extern uint32_t audit_progress;
+
 /* Every chunk, run, region and tree: walks the chunk table from the first to the last chunk ever
  * used. */
 void audit_chunks(struct audit *audit);
 
 /* Counts, trees and spare of each arena and bin agree with what the chunks contain. */
 void audit_arenas(struct audit *audit);
-
-/* The live block that begins at ptr: its size, or 0 if there is none. */
-size_t audit_block_bytes(const sharena_t *heap, const void *ptr);
-
-/* Whether a live block begins at ptr, of any size. */
-int audit_is_block(const sharena_t *heap, const void *ptr);
 
 #endif

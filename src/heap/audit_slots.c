@@ -16,8 +16,12 @@
 #include <time.h>
 
 #include "heap/audit.h"
+#include "heap/bin.h"
 #include "heap/chunk.h"
+#include "heap/huge.h"
+#include "heap/large.h"
 #include "heap/publish.h"
+#include "heap/run.h"
 #include "heap/tcache.h"
 #include "ipc/cancel.h"
 #include "ipc/journal.h"
@@ -26,6 +30,33 @@
 #define RETRIES 20
 #define RETRY_PAUSE_NS 1000000
 #define PATIENCE_NS 200000000ull /* for all that looks wrong in one check */
+
+/* ---- blocks ---- */
+
+size_t audit_block_bytes(const sharena_t *heap, const void *ptr) {
+    uint32_t page;
+    uint32_t index;
+    if (!is_user_data(heap, ptr)) {
+        return 0;
+    }
+    uint32_t stack = shared_get(heap_page_map(heap) + page_of(heap, ptr)) /
+                     (uint32_t)sizeof(struct tcache_stack);
+    if (stack == 0 || stack > SIZE_CLASSES_CACHED) {
+        return 0;
+    }
+    if (stack <= SIZE_CLASSES_SMALL) {
+        struct run *run = bin_find_run(heap, ptr, &page, &index);
+        int is_out =
+            run != NULL && (shared_get(run_bitmap_word(run, index)) >> index % 64 & 1u) == 0;
+        return is_out ? sizeclass_bytes(stack - 1) : 0;
+    }
+    return large_is_block(heap, ptr) || huge_is_block(heap, ptr) ? sizeclass_bytes(stack - 1) : 0;
+}
+
+int audit_is_block(const sharena_t *heap, const void *ptr) {
+    return audit_block_bytes(heap, ptr) != 0 ||
+           (is_user_data(heap, ptr) && (huge_is_block(heap, ptr) || large_is_block(heap, ptr)));
+}
 
 /* ---- caches ---- */
 

@@ -11,4 +11,10 @@ void audit_slots(struct audit *audit, const struct thread_slot *self);
 /* Named objects, and those being made. */
 void audit_roots(struct audit *audit);
 
+/* The live block that begins at ptr: its size, or 0 if there is none. */
+size_t audit_block_bytes(const sharena_t *heap, const void *ptr);
+
+/* Whether a live block begins at ptr, of any size. */
+int audit_is_block(const sharena_t *heap, const void *ptr);
+
 #endif

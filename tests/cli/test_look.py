@@ -2,6 +2,7 @@
 
 import calendar
 import os
+import pty
 import signal
 import subprocess
 import time
@@ -100,6 +101,18 @@ class Busy(support.Case):
         self.end(churners)
         self.assertEqual(self.run_json("check", self.heap)["state"], "clean")
         self.assertRegex(self.run_fine("check", self.heap), r"(?m)^state: +clean$")
+
+    def test_check_shows_its_progress_on_a_terminal(self):
+        master, slave = pty.openpty()
+        ran = subprocess.run([support.program("sharena"), "check", self.heap], check=False,
+                             stdout=subprocess.PIPE, stderr=slave, timeout=60)
+        os.close(slave)
+        shown = os.read(master, 10000)
+        os.close(master)
+        self.assertEqual(ran.returncode, 0)
+        self.assertRegex(shown, rb"^\rchecked: +\d+ %")
+        self.assertTrue(shown.endswith(b"\r\x1b[K"), shown)
+        self.assertNotIn(b"checked", ran.stdout)
 
     def damage(self, offset, data):
         with open(self.heap, "r+b") as file:

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "heap/audit.h"
+#include "heap/audit_slots.h"
 #include "heap/bin.h"
 #include "heap/huge.h"
 

@@ -16,7 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "heap/audit.h"
+#include "heap/audit_slots.h"
 #include "template.h"
 
 #define SECOND_NS 1000000000ull

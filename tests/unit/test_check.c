@@ -7,6 +7,7 @@
 
 #include "crowd.h"
 #include "heap/arena.h"
+#include "heap/audit.h"
 #include "heap/bin.h"
 #include "heap/chunk.h"
 #include "heap/tcache.h"
@@ -638,6 +639,23 @@ static void test_many_findings(void **state) {
     }
 }
 
+/* Who looks on sees where the walk is; one that cannot go on stays where it is. */
+static void test_progress(void **state) {
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        assert_non_null(sharena_malloc(heap, CHUNK_BYTES));
+    }
+    audit_progress = 7;
+    assert_clean();
+    assert_int_equal(audit_progress, 1000);
+    struct chunk *last = heap_chunk(heap, end_chunk(heap) - 1);
+    uint16_t state_before = shared_get(&last->state);
+    shared_store(&last->state, (uint16_t)77);
+    assert_found("state 77 does not exist");
+    assert_in_range(audit_progress, 250, 499);
+    shared_store(&last->state, state_before);
+}
+
 #define with(f) cmocka_unit_test_setup_teardown(f, open_heap, heap_fixture_close)
 
 int main(void) {
@@ -665,6 +683,7 @@ int main(void) {
         with(test_read_only),
         with(test_no_report),
         with(test_many_findings),
+        with(test_progress),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
