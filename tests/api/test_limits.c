@@ -128,6 +128,121 @@ static void test_every_call_in_a_full_heap(void **state) {
     clean_end(heap, path, 0);
 }
 
+/* ---- what still works in a heap that is full ---- */
+
+static int ask(sharena_t *heap, const char *name, uint64_t *value) {
+    size_t length = sizeof(*value);
+    *value = 0;
+    return sharena_ctl(heap, name, value, &length, NULL, 0);
+}
+
+static void count_text(void *arg, const char *text) {
+    *(size_t *)arg += strlen(text);
+}
+
+/* For children as well. Nothing of this needs room, and nobody is given any. */
+static int look_after_a_full_heap(sharena_t *heap) {
+    static const char *const names[] = {
+        "stats.allocated",        "stats.active",          "stats.resident",    "stats.metadata",
+        "stats.arenas.0.pdirty",  "stats.arenas.0.purged", "stats.pool.pdirty", "stats.mapped",
+        "arena.0.dirty_decay_ms", "opt.dirty_decay_ms"};
+    uint64_t value;
+    size_t printed = 0;
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        REQUIRE(ask(heap, names[i], &value) == 0);
+    }
+    REQUIRE(ask(heap, "stats.allocated", &value) == 0 && value > 0);
+    sharena_stats_print(heap, count_text, &printed, "J");
+    REQUIRE(printed > 1000);
+    REQUIRE(sharena_reap(heap) == 0);
+    REQUIRE(sharena_ctl(heap, "arena.0.decay", NULL, NULL, NULL, 0) == 0);
+    REQUIRE(sharena_ctl(heap, "arena.0.purge", NULL, NULL, NULL, 0) == 0);
+    REQUIRE(sharena_purge(heap) == 0);
+    REQUIRE(clean_is_not(heap) == 0);
+    return 0;
+}
+
+static void test_looking_after_a_full_heap(void **state) {
+    (void)state;
+    static const struct sharena_options full[] = {{.capacity_bytes = GIB, .limit_bytes = 12 * MIB},
+                                                  {.capacity_bytes = 8 * MIB}};
+    for (size_t i = 0; i < 2; i++) {
+        sharena_t *heap = clean_open_with(scratch_path(path, "limits"), &full[i]);
+        size_t count = fill_up(heap, 3000);
+        assert_int_equal(look_after_a_full_heap(heap), 0);
+        assert_null(sharena_malloc(heap, MIB));
+        sharena_free_batch(heap, count, blocks);
+        void *block = sharena_malloc(heap, 4 * MIB);
+        assert_non_null(block);
+        sharena_free(heap, block);
+        clean_end(heap, path, 0);
+    }
+}
+
+/* ---- what is tried before it is said that there is no more ---- */
+
+#define QUIET "dirty_decay_ms:-1,reap_interval_ms:-1,narenas:2"
+
+/* Free memory that another arena keeps, in the gaps between blocks. */
+static void test_dirty_memory_of_another_arena_is_found(void **state) {
+    (void)state;
+    struct sharena_options options = {
+        .capacity_bytes = GIB, .limit_bytes = 20 * MIB, .conf = QUIET};
+    sharena_t *heap = clean_open_with(scratch_path(path, "limits"), &options);
+    static const size_t bytes = 64 * KIB;
+    void *row[256];
+    uint64_t dirty;
+    size_t taken = 0;
+    for (size_t i = 0; i < 256; i++) {
+        row[i] = sharena_mallocx(heap, bytes, SHARENA_ARENA(0) | SHARENA_TCACHE_NONE);
+        assert_non_null(row[i]);
+    }
+    for (size_t i = 0; i < 256; i += 2) {
+        sharena_dallocx(heap, row[i], SHARENA_TCACHE_NONE);
+    }
+    assert_int_equal(ask(heap, "stats.arenas.0.pdirty", &dirty), 0);
+    assert_true(dirty * 4096 >= 8 * MIB);
+    unsigned next = 1;
+    assert_int_equal(sharena_ctl(heap, "thread.arena", NULL, NULL, &next, sizeof(next)), 0);
+    while ((blocks[taken] = sharena_malloc(heap, bytes)) != NULL) {
+        memset(blocks[taken++], 1, bytes);
+    }
+    assert_true(taken * bytes > 10 * MIB); /* 4 MiB were never used */
+    clean_check(heap, 128 + taken);
+    sharena_free_batch(heap, taken, blocks);
+    for (size_t i = 1; i < 256; i += 2) {
+        sharena_free(heap, row[i]);
+    }
+    clean_end(heap, path, 0);
+}
+
+static int die_with_a_full_cache(void *arg) {
+    void *mine[20];
+    for (size_t i = 0; i < 20; i++) {
+        mine[i] = sharena_malloc(arg, 28 * KIB);
+        REQUIRE(mine[i] != NULL);
+    }
+    for (size_t i = 0; i < 20; i++) {
+        sharena_free(arg, mine[i]);
+    }
+    return raise(SIGKILL);
+}
+
+/* What the dead have in their caches: a heap of one chunk, which only has room with it. */
+static void test_memory_of_the_dead_is_found(void **state) {
+    (void)state;
+    struct sharena_options options = {.capacity_bytes = 2 * MIB, .conf = QUIET};
+    sharena_t *heap = clean_open_with(scratch_path(path, "limits"), &options);
+    sharena_free(heap, sharena_malloc(heap, 1));
+    size_t room = fill_up(heap, 28 * KIB);
+    sharena_free_batch(heap, room, blocks);
+    assert_int_equal(sharena_purge(heap), 0);
+    (void)child_wait(child_start(die_with_a_full_cache, heap));
+    assert_in_range(fill_up(heap, 28 * KIB), room, room); /* 20 of them are the dead's */
+    sharena_free_batch(heap, room, blocks);
+    clean_end(heap, path, 0);
+}
+
 /* ---- a full file system ---- */
 
 static const char folder[] = "/tmp/sharena-test-tmpfs";
@@ -155,6 +270,7 @@ static int fill_and_empty(sharena_t *heap, size_t bytes, uint64_t least_bytes) {
         REQUIRE(*(unsigned char *)blocks[i] == (((int)i | 1) & 0xff));
     }
     REQUIRE(sharena_root_set(heap, "name", blocks[0]) == 0);
+    REQUIRE(look_after_a_full_heap(heap) == 0);
     sharena_free_batch(heap, count, blocks); /* needs no space */
     REQUIRE(sharena_root_set(heap, "name", NULL) == 0);
     REQUIRE(clean_is_not(heap) == 0);
@@ -197,6 +313,20 @@ static int fill_small_tmpfs(void *arg) {
     }
     REQUIRE(sharena_purge(heap) == 0);
     REQUIRE(sharena_check(heap, &report) == 0 && report.blocks_live == 0);
+    /* What the purge gave back, tables too, is somebody else's now. */
+    while (write(fd, page, sizeof(page)) > 0) {
+    }
+    static const size_t all_sizes[] = {1, 100, 20000, MIB, 3 * MIB};
+    for (size_t i = 0; i < 5; i++) {
+        REQUIRE(sharena_malloc(heap, all_sizes[i]) == NULL && errno == ENOMEM);
+    }
+    REQUIRE(sharena_purge(heap) == 0 && clean_is_not(heap) == 0);
+    REQUIRE(ftruncate(fd, 0) == 0);
+    kept = sharena_malloc(heap, MIB);
+    REQUIRE(kept != NULL);
+    memset(kept, 7, MIB);
+    sharena_free(heap, kept);
+    REQUIRE(clean_is_not(heap) == 0);
     REQUIRE(sharena_close(heap) == 0);
     return 0;
 }
@@ -253,8 +383,13 @@ static void test_full_tmpfs(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        clean(test_limit),      clean(test_limit_of_almost_nothing),
-        clean(test_capacity),   clean(test_every_call_in_a_full_heap),
+        clean(test_limit),
+        clean(test_limit_of_almost_nothing),
+        clean(test_capacity),
+        clean(test_every_call_in_a_full_heap),
+        clean(test_looking_after_a_full_heap),
+        clean(test_dirty_memory_of_another_arena_is_found),
+        clean(test_memory_of_the_dead_is_found),
         clean(test_full_tmpfs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
