@@ -24,7 +24,7 @@ LAYERS = {
     },
     "heap": {
         0: ["layout", "prof_layout", "geometry", "sizeclass"],
-        1: ["tree", "locate", "fill"],
+        1: ["tree", "locate", "fill", "hooks"],
         2: ["backing", "decay", "misuse"],
         3: ["chunk", "run", "prof_samples", "prof_modules"],
         4: ["arena"],

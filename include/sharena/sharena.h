@@ -331,6 +331,29 @@ typedef int (*sharena_misuse_hook_t)(const struct sharena_misuse *misuse, void *
  * attached heap). */
 SHARENA_API int sharena_set_misuse_hook(sharena_t *heap, sharena_misuse_hook_t hook, void *arg);
 
+/* ---- chunk hooks --------------------------------------------------------------------------- */
+
+/* Called before pages of user data get storage, and before they lose it: `bytes` at `address`, whole
+ * pages. A hook may do what it is asked for, in a way of its own, or only look on (what it leaves
+ * undone is done after it), or refuse: `back` with an errno value, and the allocation looks elsewhere,
+ * then fails with ENOMEM; `purge` likewise, and the pages stay as they are, dirty, until they are
+ * asked about again. `arena`: that of the pages; of huge blocks and free chunks, which belong to no
+ * arena, that of the calling thread.
+ * A hook runs in the middle of an allocation, without a lock: it must not use the heap. It is of this
+ * process: another one may purge the same pages, by its own hooks, and what was being backed by a
+ * process that died is punched without asking. Tables that describe memory are not asked about.
+ * There is none for splitting and merging, unlike in jemalloc: chunks are split and merged in the
+ * books that all processes share, and nothing happens to their memory then. */
+typedef int sharena_back_hook_t(sharena_t *heap, void *address, size_t bytes, unsigned arena);
+typedef int sharena_purge_hook_t(sharena_t *heap, void *address, size_t bytes, unsigned arena);
+
+/* Read and set by sharena_ctl("arena.<i>.hooks"), for one arena in this process. At first they are
+ * the default ones, which another hook may call. */
+struct sharena_chunk_hooks {
+    sharena_back_hook_t *back;
+    sharena_purge_hook_t *purge;
+};
+
 /* ---- introspection ------------------------------------------------------------------------- */
 
 /* Reads and sets by name, with jemalloc's mallctl() conventions: *oldlenp bytes at oldp receive the

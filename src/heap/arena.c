@@ -276,9 +276,10 @@ void arena_release_chunk(sharena_t *heap, struct thread_slot *self, uint32_t ind
             pool_give(heap, self);
         }
         if (result == UNTIDY) {
-            backing_remove(heap, self, shared_get(&self->hand.first),
-                           shared_get(&self->hand.count));
+            int is_gone = backing_remove(heap, self, shared_get(&self->hand.first),
+                                         shared_get(&self->hand.count));
             (void)give_section(heap, self);
+            result = is_gone ? UNTIDY : KEPT;
         }
     } while (result == UNTIDY);
 }
@@ -334,8 +335,11 @@ void arena_purge_pages(sharena_t *heap, struct thread_slot *self, uint32_t index
         if (pages == 0) {
             break;
         }
-        backing_remove(heap, self, shared_get(&self->hand.first), pages);
+        int is_gone = backing_remove(heap, self, shared_get(&self->hand.first), pages);
         arena_give(heap, self);
+        if (!is_gone) {
+            return;
+        }
     }
     if (shared_get(&arena->pages_dirty) == 0 && shared_get(&arena->spare) != 0) {
         release_spare(heap, self, arena);

@@ -21,6 +21,7 @@
 
 #include "heap/arena.h"
 #include "heap/heap.h"
+#include "heap/hooks.h"
 #include "heap/reap.h"
 #include "heap/roots.h"
 #include "heap/verify.h"
@@ -285,6 +286,7 @@ void attach_undo(struct attachment *attachment) {
         }
     }
     registry_remove(attachment);
+    hooks_drop(attachment);
     token_release(&attachment->token);
     mapping_unmake(&attachment->mapping);
     if (lock >= 0) {

@@ -11,6 +11,7 @@
 
 #include <errno.h>
 
+#include "heap/hooks.h"
 #include "ipc/errors.h"
 #include "ipc/journal.h"
 #include "ipc/lock.h"
@@ -54,24 +55,44 @@ static void discharge(sharena_t *heap, struct thread_slot *self) {
     lock_release(heap, self, &heap_pool(heap)->lock);
 }
 
+/* Whose hooks are asked; those of no arena for tables. */
+static uint32_t arena_for(const sharena_t *heap, const struct thread_slot *self, uint32_t page) {
+    if (chunk_of_page(page) < first_chunk(heap)) {
+        return ARENAS_MAX;
+    }
+    return shared_get(&self->hand.kind) == HAND_RUN ? shared_get(&self->hand.arena)
+                                                    : shared_get(&self->arena) - 1;
+}
+
 int backing_add(sharena_t *heap, struct thread_slot *self, uint32_t first, uint32_t count) {
     ASSERT(shared_get(&self->hand.charged) == 0);
     int error = charge(heap, self, first, count);
     if (error != 0) {
         return error;
     }
-    uint64_t bytes = (uint64_t)count << LG_PAGE;
-    if (mapping_back(heap, (uint64_t)first << LG_PAGE, bytes, 1) != 0) {
+    error = hooks_back(heap, arena_for(heap, self, first), (uint64_t)first << LG_PAGE,
+                       (uint64_t)count << LG_PAGE);
+    if (error != 0) {
         discharge(heap, self);
-        return error_set(ENOMEM,
-                         "the file system has no room for %llu more bytes of this heap: free "
-                         "space there, or free blocks here",
-                         (unsigned long long)bytes);
     }
-    return 0;
+    return error;
 }
 
-void backing_remove(sharena_t *heap, struct thread_slot *self, uint32_t first, uint32_t count) {
+/* Section: what was charged to be punched stays. */
+static void keep(sharena_t *heap, struct thread_slot *self) {
+    struct shared_lock *lock = &heap_pool(heap)->lock;
+    lock_acquire(heap, self, lock);
+    if (shared_get(&self->hand.kind) == HAND_SPAN) {
+        struct chunk *chunk = heap_chunk(heap, shared_get(&self->hand.first));
+        journal_set(self, &chunk->backed,
+                    shared_get(&chunk->backed) + shared_get(&self->hand.charged));
+    }
+    journal_set(self, &self->hand.charged, 0u);
+    journal_commit(self);
+    lock_release(heap, self, lock);
+}
+
+int backing_remove(sharena_t *heap, struct thread_slot *self, uint32_t first, uint32_t count) {
     struct shared_lock *lock = &heap_pool(heap)->lock;
     ASSERT(shared_get(&self->hand.charged) == 0);
     lock_acquire(heap, self, lock); /* whoever holds all locks sees them counted once */
@@ -83,7 +104,14 @@ void backing_remove(sharena_t *heap, struct thread_slot *self, uint32_t first, u
     }
     journal_commit(self); /* from here on they will be punched, by us or by the reaper */
     lock_release(heap, self, lock);
-    backing_settle(heap, self);
+    int is_gone = hooks_purge(heap, arena_for(heap, self, first), (uint64_t)first << LG_PAGE,
+                              (uint64_t)count << LG_PAGE);
+    if (is_gone) {
+        discharge(heap, self);
+    } else {
+        keep(heap, self);
+    }
+    return is_gone;
 }
 
 void backing_settle(sharena_t *heap, struct thread_slot *self) {

@@ -17,8 +17,8 @@ int backing_add(sharena_t *heap, struct thread_slot *self, uint32_t first, uint3
     __attribute__((warn_unused_result));
 
 /* Punches `count` backed pages from `first` on, which are in self's hand; of a span, the last ones
- * that are backed. */
-void backing_remove(sharena_t *heap, struct thread_slot *self, uint32_t first, uint32_t count);
+ * that are backed. 1; 0: a hook keeps them, and nothing has changed. */
+int backing_remove(sharena_t *heap, struct thread_slot *self, uint32_t first, uint32_t count);
 
 /* Settles hand.charged of a slot whose thread died or failed: punch, then discount. */
 void backing_settle(sharena_t *heap, struct thread_slot *self);

@@ -373,8 +373,12 @@ void pool_purge_pages(sharena_t *heap, struct thread_slot *self, uint64_t most) 
         }
         uint32_t first = shared_get(&self->hand.first);
         uint32_t backed = shared_get(&heap_chunk(heap, first)->backed);
-        backing_remove(heap, self, first_page_of_chunk(first) + backed - pages, pages);
+        int is_gone =
+            backing_remove(heap, self, first_page_of_chunk(first) + backed - pages, pages);
         pool_give(heap, self);
+        if (!is_gone) {
+            return;
+        }
     }
 }
 

@@ -173,6 +173,8 @@ static size_t type_bytes(enum ctl_type type) {
         return sizeof(_Bool);
     case CTL_UNSIGNED:
         return sizeof(unsigned);
+    case CTL_HOOKS:
+        return sizeof(struct sharena_chunk_hooks);
     default:
         return sizeof(uint64_t);
     }
@@ -215,6 +217,7 @@ static int give_value(const struct ctl_query *query, enum ctl_type type, uint64_
     const unsigned number = (unsigned)value;
     const void *from = type == CTL_BOOL       ? (const void *)&truth
                        : type == CTL_UNSIGNED ? (const void *)&number
+                       : type == CTL_HOOKS    ? (const void *)(uintptr_t)value
                                               : (const void *)&value;
     size_t bytes = type_bytes(type);
     size_t given = *oldlenp;
@@ -236,6 +239,8 @@ static uint64_t take_value(enum ctl_type type, const void *newp) {
     case CTL_UNSIGNED:
         memcpy(&number, newp, sizeof(number));
         return number;
+    case CTL_HOOKS:
+        return (uint64_t)(uintptr_t)newp;
     default:
         memcpy(&value, newp, sizeof(value));
         return value;

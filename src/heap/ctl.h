@@ -17,10 +17,12 @@ struct ctl_query { /* one call */
     const struct ctl_name *row;
 };
 
-/* What the caller's buffer holds: nothing, _Bool, unsigned, size_t, uint64_t, const char *. */
-enum ctl_type { CTL_ACTION, CTL_BOOL, CTL_UNSIGNED, CTL_SIZE, CTL_U64, CTL_STRING };
+/* What the caller's buffer holds: nothing, _Bool, unsigned, size_t, uint64_t, const char *, struct
+ * sharena_chunk_hooks. */
+enum ctl_type { CTL_ACTION, CTL_BOOL, CTL_UNSIGNED, CTL_SIZE, CTL_U64, CTL_STRING, CTL_HOOKS };
 
-/* Values travel as uint64_t. Functions return 0 or an errno value with error_set. */
+/* Values travel as uint64_t; hooks as the address of a thread's own copy, or of the caller's.
+ * Functions return 0 or an errno value with error_set. */
 struct ctl_name {
     const char *pattern; /* '#' stands for a decimal number; at most two */
     enum ctl_type type;

@@ -7,10 +7,12 @@
 #include "heap/ctl_arena.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "heap/arena.h"
 #include "heap/decay.h"
 #include "heap/heap.h"
+#include "heap/hooks.h"
 #include "heap/purge.h"
 #include "ipc/errors.h"
 
@@ -61,6 +63,19 @@ int ctl_write_decay_ms(const struct ctl_query *query, uint64_t value) {
     shared_store(&decay_of(query)->period,
                  value == UINT64_MAX ? DECAY_NEVER : (uint32_t)value + 1); /* one word */
     return 0;
+}
+
+int ctl_read_hooks(const struct ctl_query *query, uint64_t *value) {
+    static _Thread_local struct sharena_chunk_hooks hooks;
+    hooks = hooks_of(query->attachment, query->index);
+    *value = (uint64_t)(uintptr_t)&hooks;
+    return 0;
+}
+
+int ctl_write_hooks(const struct ctl_query *query, uint64_t value) {
+    struct sharena_chunk_hooks hooks; /* the caller's buffer need not be aligned */
+    memcpy(&hooks, (const void *)(uintptr_t)value, sizeof(hooks));
+    return hooks_set(query->attachment, query->index, &hooks);
 }
 
 int ctl_read_npurge(const struct ctl_query *query, uint64_t *value) {

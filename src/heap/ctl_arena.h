@@ -9,6 +9,8 @@ int ctl_purge_arena(const struct ctl_query *query, uint64_t value);
 int ctl_decay_arena(const struct ctl_query *query, uint64_t value);
 int ctl_read_decay_ms(const struct ctl_query *query, uint64_t *value);
 int ctl_write_decay_ms(const struct ctl_query *query, uint64_t value);
+int ctl_read_hooks(const struct ctl_query *query, uint64_t *value);
+int ctl_write_hooks(const struct ctl_query *query, uint64_t value);
 int ctl_read_npurge(const struct ctl_query *query, uint64_t *value);
 int ctl_read_purged(const struct ctl_query *query, uint64_t *value);
 int ctl_read_pool_pdirty(const struct ctl_query *query, uint64_t *value);

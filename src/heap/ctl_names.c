@@ -416,6 +416,7 @@ static const struct ctl_name names[] = {
     {"prof.dropped", CTL_U64, read_prof_dropped, NULL, NULL},
     {"arena.#.purge", CTL_ACTION, NULL, ctl_purge_arena, count_made},
     {"arena.#.decay", CTL_ACTION, NULL, ctl_decay_arena, count_made},
+    {"arena.#.hooks", CTL_HOOKS, ctl_read_hooks, ctl_write_hooks, count_made},
     {"arena.#.dirty_decay_ms", CTL_SIZE, ctl_read_decay_ms, ctl_write_decay_ms, count_made},
 };
 

@@ -42,7 +42,8 @@ struct attachment { /* process-private */
     uint32_t purge_next;   /* the arena that is looked at then, besides the own; atomic */
     uint32_t background;   /* enum background_state; atomic */
     pthread_t background_thread;
-    sem_t background_wake; /* posted to end it */
+    sem_t background_wake;     /* posted to end it */
+    struct hooks_table *hooks; /* of all arenas; NULL: none was ever set; atomic */
 };
 
 /* Makes an entry and returns it, still invisible; NULL when HEAPS_MAX are in use. Registry lock. */

@@ -439,8 +439,13 @@ static void write_name(const char *pattern, char *name) {
 
 static void every_name_is_documented_with_type_and_access(void **state) {
     (void)state;
-    static const char *const types[] = {"-",      "bool",     "unsigned",
-                                        "size_t", "uint64_t", "const char *"};
+    static const char *const types[] = {"-",
+                                        "bool",
+                                        "unsigned",
+                                        "size_t",
+                                        "uint64_t",
+                                        "const char *",
+                                        "struct sharena_chunk_hooks"};
     char *text = read_doc("ctl.md");
     const struct ctl_name *row;
     for (size_t i = 0; (row = ctl_name(i)) != NULL; i++) {
