@@ -31,7 +31,7 @@ LAYERS = {
         5: ["bin", "large"],
         6: ["huge"],
         7: ["tcache"],
-        8: ["publish"],
+        8: ["publish", "quarantine"],
         9: ["purge", "reap", "audit", "audit_counts", "audit_slots", "audit_prof", "verify", "prof",
             "watch"],
         10: ["heap", "attach", "background", "alloc", "roots", "check", "census", "ctl", "ctl_arena",

@@ -340,13 +340,22 @@ uint32_t alloc_class_of(const sharena_t *heap, const void *ptr) {
                                                     : shared_get(&chunk->size_class);
 }
 
-/* What alloc_class_of() found to be a live block of that class. */
+uint32_t alloc_live_class(sharena_t *heap, struct thread_slot *self, const void *ptr) {
+    uint32_t size_class = alloc_class_of(heap, ptr);
+    return size_class == SIZE_CLASSES_MAX || watch_is_live(heap, self, ptr, size_class)
+               ? size_class
+               : SIZE_CLASSES_MAX;
+}
+
+/* What alloc_live_class() found to be a live block of that class. */
 static void free_block(sharena_t *heap, struct thread_slot *self, void *ptr, uint32_t size_class,
                        int use_cache) {
     uint32_t stack = shared_get(heap_page_map(heap) + page_of(heap, ptr)) /
                      (uint32_t)sizeof(struct tcache_stack);
-    watch_freed(heap, ptr, 0, sizeclass_bytes(size_class));
     tcache_tick(heap, self);
+    if (watch_kept(heap, self, ptr, size_class)) {
+        return;
+    }
     if (!use_cache || !tcache_push_slow(heap, self, stack, ptr)) {
         publish_give_back(heap, self, ptr);
         tcache_count_given(self, sizeclass_bytes(size_class));
@@ -355,7 +364,7 @@ static void free_block(sharena_t *heap, struct thread_slot *self, void *ptr, uin
 }
 
 void alloc_free(sharena_t *heap, struct thread_slot *self, void *ptr, int use_cache) {
-    uint32_t size_class = alloc_class_of(heap, ptr);
+    uint32_t size_class = alloc_live_class(heap, self, ptr);
     if (size_class != SIZE_CLASSES_MAX) {
         free_block(heap, self, ptr, size_class, use_cache);
     }
@@ -363,7 +372,7 @@ void alloc_free(sharena_t *heap, struct thread_slot *self, void *ptr, int use_ca
 
 int alloc_free_from(sharena_t *heap, struct thread_slot *self, void **where) {
     void *block = *where;
-    uint32_t size_class = alloc_class_of(heap, block); /* before anything is changed */
+    uint32_t size_class = alloc_live_class(heap, self, block); /* before anything is changed */
     if (size_class == SIZE_CLASSES_MAX) {
         return error_set(EINVAL, "%p is not a live block of the heap %p", block, (void *)heap);
     }

@@ -38,6 +38,10 @@ int alloc_free_from(sharena_t *heap, struct thread_slot *self, void **where);
 /* The class of a live block; SIZE_CLASSES_MAX if it is none, which is reported. */
 uint32_t alloc_class_of(const sharena_t *heap, const void *ptr);
 
+/* The same for a block that is to be freed or resized: where the configuration asks for it, it is
+ * also looked for in the caches. */
+uint32_t alloc_live_class(sharena_t *heap, struct thread_slot *self, const void *ptr);
+
 /* Makes the block one of `size_class` in place if it can: 1 or 0. */
 int alloc_resize(sharena_t *heap, struct thread_slot *self, void *ptr, uint32_t size_class);
 

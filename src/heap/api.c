@@ -164,9 +164,8 @@ static void fill_tail(sharena_t *heap, void *ptr, size_t old_bytes, uint32_t siz
     fill_range(ptr, old_bytes, sizeclass_bytes(size_class), fill_for_new(&attachment->conf, zero));
 }
 
-/* The real size of a live block; 0 for what is none, which is reported. */
-static size_t bytes_of(const sharena_t *heap, const void *ptr) {
-    uint32_t size_class = alloc_class_of(heap, ptr);
+/* The real size of a live block of that class; 0 for what is none. */
+static size_t bytes_of(uint32_t size_class) {
     return size_class != SIZE_CLASSES_MAX ? sizeclass_bytes(size_class) : 0;
 }
 
@@ -181,7 +180,7 @@ SHARENA_API void *sharena_rallocx(sharena_t *heap, void *ptr, size_t size, int f
         errno = error != 0 ? error : errno;
         return NULL;
     }
-    size_t old_bytes = bytes_of(heap, ptr);
+    size_t old_bytes = bytes_of(alloc_live_class(heap, self, ptr));
     if (old_bytes == 0) {
         return error_null(EINVAL, "%p is not a live block of the heap %p", ptr, (void *)heap);
     }
@@ -207,7 +206,8 @@ SHARENA_API size_t sharena_xallocx(sharena_t *heap, void *ptr, size_t size, size
                                    int flags) {
     struct request request;
     struct thread_slot *self = heap_enter(heap);
-    size_t old_bytes = bytes_of(heap, ptr);
+    size_t old_bytes =
+        bytes_of(self != NULL ? alloc_live_class(heap, self, ptr) : alloc_class_of(heap, ptr));
     size_t most = extra > SIZE_MAX - size ? SIZE_MAX : size + extra;
     if (self == NULL || old_bytes == 0 || alloc_request(size, flags, &request) != 0) {
         return old_bytes;
@@ -229,7 +229,7 @@ SHARENA_API size_t sharena_xallocx(sharena_t *heap, void *ptr, size_t size, size
 
 SHARENA_API size_t sharena_sallocx(sharena_t *heap, const void *ptr, int flags) {
     (void)flags;
-    return bytes_of(heap, ptr);
+    return bytes_of(alloc_class_of(heap, ptr));
 }
 
 SHARENA_API size_t sharena_usable_size(sharena_t *heap, const void *ptr) {

@@ -21,6 +21,7 @@
 #include "heap/huge.h"
 #include "heap/large.h"
 #include "heap/publish.h"
+#include "heap/quarantine.h"
 #include "heap/run.h"
 #include "heap/tcache.h"
 #include "ipc/cancel.h"
@@ -123,6 +124,7 @@ static uint32_t count_holders(const sharena_t *heap, const void *block) {
                 holders += shared_get(at) == block;
             }
         }
+        holders += quarantine_has(heap_thread(heap, i), block);
     }
     return holders;
 }
@@ -135,6 +137,18 @@ static int is_held_twice(struct audit *audit, const void *block) {
     return tries == 0;
 }
 
+/* A live block of that size is in a cache or a quarantine. */
+static void audit_held(struct audit *audit, uint32_t slot, const void *block, size_t bytes) {
+    if (!audit_mark(audit, block)) {
+        if (is_held_twice(audit, block)) {
+            audit_finding(audit, "thread slot %u: %p is in two caches", slot, block);
+        }
+        return;
+    }
+    audit->report->blocks_cached++;
+    audit->report->bytes_cached += bytes;
+}
+
 static void audit_cached(struct audit *audit, uint32_t slot, uint32_t size_class,
                          const void *block) {
     size_t bytes = audit_block_bytes(audit->heap, block);
@@ -144,14 +158,33 @@ static void audit_cached(struct audit *audit, uint32_t slot, uint32_t size_class
                       slot, size_class, block);
         return;
     }
-    if (!audit_mark(audit, block)) {
-        if (is_held_twice(audit, block)) {
-            audit_finding(audit, "thread slot %u: %p is in two caches", slot, block);
-        }
+    audit_held(audit, slot, block, bytes);
+}
+
+/* Its entries, from what is the oldest at this moment, stay as they are while all is locked: what
+ * leaves the quarantine is a live block still. */
+static void audit_quarantine(struct audit *audit, struct thread_slot *slot) {
+    uint32_t index = shared_get(&slot->index);
+    for (int i = 0; i < RETRIES && !quarantine_is_sound(slot) && wait_shortly(audit); i++) {
+    }
+    uint32_t head = shared_get(&slot_quarantine(slot)->head);
+    uint32_t count = shared_get(&slot_quarantine(slot)->tail) - head;
+    if (!quarantine_is_sound(slot) || count > QUARANTINE_ENTRIES) {
+        audit_finding(audit, "thread slot %u: its quarantine holds %u blocks, which cannot be",
+                      index, count);
         return;
     }
-    audit->report->blocks_cached++;
-    audit->report->bytes_cached += bytes;
+    for (uint32_t i = 0; i < count; i++) {
+        const void *block =
+            shared_get(&slot_quarantine_storage(slot)[(head + i) % QUARANTINE_ENTRIES]);
+        size_t bytes = audit_block_bytes(audit->heap, block);
+        if (bytes == 0) {
+            audit_finding(audit, "thread slot %u: its quarantine holds %p, which is no block",
+                          index, block);
+        } else {
+            audit_held(audit, index, block, bytes);
+        }
+    }
 }
 
 static void audit_stack(struct audit *audit, struct thread_slot *slot, uint32_t size_class) {
@@ -325,6 +358,7 @@ static void audit_slot(struct audit *audit, struct thread_slot *slot,
     for (uint32_t i = 0; i < SIZE_CLASSES_CACHED; i++) {
         audit_stack(audit, slot, i);
     }
+    audit_quarantine(audit, slot);
     audit_empty_stack(audit, slot, 0);
     audit_empty_stack(audit, slot, TCACHE_UNCACHED);
     audit_empty_stack(audit, slot, TCACHE_SAMPLED);
@@ -363,6 +397,11 @@ static int is_on_top(const sharena_t *heap, struct thread_slot *slot, const void
            shared_get(extent.top - 1) == block;
 }
 
+static int is_newest(struct thread_slot *slot, const void *block) {
+    uint32_t count = quarantine_is_sound(slot) ? quarantine_count(slot) : 0;
+    return count != 0 && quarantine_entry(slot, count - 1) == block;
+}
+
 /* Whether settling the step, which was found sound, would give its block back (publish.c). */
 static int gives_back(const sharena_t *heap, struct thread_slot *slot) {
     if (shared_get(&slot->state) != SLOT_USED ||
@@ -372,7 +411,7 @@ static int gives_back(const sharena_t *heap, struct thread_slot *slot) {
     void *const *where = shared_get(&slot->pending.where);
     const void *block = shared_get(&slot->pending.block);
     int holds = where != NULL && __atomic_load_n(where, __ATOMIC_ACQUIRE) == block;
-    return block != NULL && !holds && !is_on_top(heap, slot, block);
+    return block != NULL && !holds && !is_on_top(heap, slot, block) && !is_newest(slot, block);
 }
 
 /* What is wrong with the step at this moment; NULL: nothing. */

@@ -13,6 +13,7 @@
 
 #include "heap/chunk.h"
 #include "heap/prof_samples.h"
+#include "heap/quarantine.h"
 #include "heap/tcache.h"
 #include "ipc/lock.h"
 
@@ -188,7 +189,23 @@ void census_spans(sharena_t *heap, struct thread_slot *self, struct census_spans
 
 /* ---- caches and tables ---- */
 
-/* Of one stack, which its thread goes on using. */
+/* Blocks of one class in the quarantine, which its thread goes on using. */
+static void count_quarantine(struct thread_slot *slot, uint32_t size_class,
+                             struct census_blocks *blocks) {
+    const sharena_t *heap = slot_heap(slot);
+    uint32_t stack = (size_class + 1) * (uint32_t)sizeof(struct tcache_stack);
+    uint32_t count = quarantine_is_sound(slot) ? quarantine_count(slot) : 0;
+    for (uint32_t i = 0; i < count && i < QUARANTINE_ENTRIES; i++) {
+        const void *block = quarantine_entry(slot, i);
+        if (is_user_data(heap, block) &&
+            shared_get(heap_page_map(heap) + page_of(heap, block)) == stack) {
+            blocks->out++;
+            blocks->bytes += sizeclass_bytes(size_class);
+        }
+    }
+}
+
+/* Of one class, in a thread's cache and quarantine. */
 struct census_blocks census_cache(struct thread_slot *slot, uint32_t size_class) {
     uint32_t count = stack_count(&slot_tcache(slot)->stacks[size_class + 1]);
     struct census_blocks blocks = {0};
@@ -196,6 +213,7 @@ struct census_blocks census_cache(struct thread_slot *slot, uint32_t size_class)
         blocks.out = count;
         blocks.bytes = count * sizeclass_bytes(size_class);
     }
+    count_quarantine(slot, size_class, &blocks);
     return blocks;
 }
 

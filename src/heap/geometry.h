@@ -78,6 +78,21 @@ static inline struct tcache *slot_tcache(struct thread_slot *slot) {
     return (struct tcache *)(void *)((char *)slot + THREAD_SLOT_HEAP_OFFSET);
 }
 
+/* The heap that a slot lies in, at a place that its index tells. */
+static inline sharena_t *slot_heap(struct thread_slot *slot) {
+    return (sharena_t *)(void *)((char *)slot - THREADS_OFFSET -
+                                 (uint64_t)shared_get(&slot->index) * THREAD_SLOT_BYTES);
+}
+
+static inline struct quarantine *slot_quarantine(struct thread_slot *slot) {
+    return (struct quarantine *)(void *)((char *)slot + THREAD_SLOT_BYTES -
+                                         sizeof(struct quarantine));
+}
+
+static inline shared_ptr *slot_quarantine_storage(struct thread_slot *slot) {
+    return (shared_ptr *)(void *)((char *)slot + (QUARANTINES_OFFSET - THREADS_OFFSET));
+}
+
 /* The first chunk of user data, and the one behind the last that was ever used. */
 static inline uint32_t first_chunk(const sharena_t *heap) {
     return (uint32_t)(heap_superblock(heap)->data_offset >> LG_CHUNK);

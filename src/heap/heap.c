@@ -27,6 +27,7 @@
 #include "heap/chunk.h"
 #include "heap/prof.h"
 #include "heap/purge.h"
+#include "heap/quarantine.h"
 #include "heap/reap.h"
 #include "heap/stats.h"
 #include "heap/tcache.h"
@@ -50,6 +51,9 @@ uint64_t heap_fingerprint(void) {
                               sizeof(struct tcache),
                               sizeof(struct module),
                               sizeof(struct sample),
+                              sizeof(struct quarantine),
+                              QUARANTINE_ENTRIES,
+                              QUARANTINES_OFFSET,
                               offsetof(struct run, bitmap),
                               offsetof(struct tcache, storage),
                               LG_CHUNK,
@@ -284,12 +288,11 @@ static void at_thread_exit(sharena_t *heap, struct thread_slot *slot) {
 }
 
 static void flush_other(struct thread_slot *slot) {
-    /* The heap's address: the slot lies in it, at a place that its index tells. */
-    sharena_t *heap = (sharena_t *)(void *)((char *)slot - THREADS_OFFSET -
-                                            (uint64_t)shared_get(&slot->index) * THREAD_SLOT_BYTES);
+    sharena_t *heap = slot_heap(slot);
     const struct attachment *attachment = registry_find(heap);
     /* A thread that ended by a raw system call left its record; its slot may be another's now. */
     if (attachment != NULL && slot_is_held_by_us(attachment, slot)) {
+        quarantine_drain(heap, slot);
         tcache_flush(heap, slot);
     }
 }
@@ -404,6 +407,7 @@ static COLD struct thread_slot *attach_thread(sharena_t *heap) {
         return NULL;
     }
     tcache_open(heap, slot, &attachment->conf);
+    quarantine_open(heap, slot, &attachment->conf);
     error = arena_choose(heap, slot, heap_narenas(&attachment->conf));
     if (error == 0) {
         error = thread_add_slot(heap, slot);
@@ -475,6 +479,7 @@ void heap_purge(sharena_t *heap, struct thread_slot *self) {
     if (attachment != NULL) {
         (void)reap_dead(attachment);
     }
+    quarantine_drain(heap, self);
     tcache_flush(heap, self);
     uint32_t made = shared_get(&heap_pool(heap)->arenas_made);
     for (uint32_t i = 0; i < made; i++) {

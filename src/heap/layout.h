@@ -6,6 +6,7 @@
  *     ARENAS_OFFSET     struct arena            8 KiB each          arena
  *     MODULES_OFFSET    struct module           512 bytes each      program or library of a profile
  *     SAMPLES_OFFSET    struct sample           352 bytes each      sampled block
+ *     QUARANTINES_OFFSET  shared_ptr []         64 KiB each         thread slot
  *     PAGE_MAP_OFFSET   uint16_t page_map[]     what free needs     page of the file
  *     kinds             uint16_t page_kind[]    where its run is    page of the file
  *     runs              struct run[]            64 bytes each       page of the file
@@ -21,7 +22,8 @@
  *     a chunk     the pool, an arena, a hand, a huge block          chunk.state
  *     a page      its arena, a hand, a bin, a large block           run.state of its run
  *     a region    its bin (bit set) or a cache or the application (bit clear)
- *                 a cache: the pointer stands in that tcache's stack, between bottom and top
+ *                 a cache: the pointer stands in that tcache's stack, between bottom and top,
+ *                 or in that slot's quarantine, between head and tail
  *     a sample    the pool's list, a hand, the run or span of a sampled block
  */
 #ifndef SHARENA_HEAP_LAYOUT_H
@@ -225,6 +227,19 @@ struct tcache {
     shared_ptr storage[TCACHE_STORAGE];
 };
 
+/* ---- quarantine: freed blocks of a thread that wait before they go back ---- */
+
+#define QUARANTINE_ENTRIES 8192u /* a power of two */
+
+/* Lies at the end of the thread slot; its storage is apart, because few threads have one. */
+struct quarantine {
+    shared_u32 head;      /* how many went out, modulo 2^32: the oldest is entry head % ENTRIES */
+    shared_u32 tail;      /* how many came in: the slot owns what is in [head, tail) */
+    shared_u32 is_backed; /* 1: the storage has been backed, and stays so */
+    uint32_t reserved;
+    shared_u64 bytes; /* of the blocks that are in it */
+};
+
 /* ---- offsets ---- */
 
 #define POOL_OFFSET IPC_END
@@ -233,7 +248,9 @@ struct tcache {
 #define ARENA_STRIDE 8192u
 #define MODULES_OFFSET (ARENAS_OFFSET + (uint64_t)ARENAS_MAX * ARENA_STRIDE)
 #define SAMPLES_OFFSET (MODULES_OFFSET + (uint64_t)MODULES_MAX * sizeof(struct module))
-#define PAGE_MAP_OFFSET (SAMPLES_OFFSET + (uint64_t)SAMPLES_MAX * sizeof(struct sample))
+#define QUARANTINES_OFFSET (SAMPLES_OFFSET + (uint64_t)SAMPLES_MAX * sizeof(struct sample))
+#define QUARANTINE_BYTES THREAD_SLOT_BYTES /* as far apart as the slots */
+#define PAGE_MAP_OFFSET (QUARANTINES_OFFSET + (uint64_t)THREADS_MAX * QUARANTINE_BYTES)
 
 _Static_assert(sizeof(struct run) == 64, "one line per page");
 _Static_assert(sizeof(struct chunk) == 32, "two per line");
@@ -244,7 +261,10 @@ _Static_assert(__builtin_offsetof(struct decay, backlog) == 64, "the rest of it 
 _Static_assert(sizeof(struct root) == 192, "three lines");
 _Static_assert(sizeof(struct root_table) <= (1u << 19), "fits its place");
 _Static_assert(sizeof(struct pool) <= PAGE_BYTES, "one page");
-_Static_assert(THREAD_SLOT_HEAP_OFFSET + sizeof(struct tcache) <= THREAD_SLOT_BYTES,
-               "fits the slot");
+_Static_assert(THREAD_SLOT_HEAP_OFFSET + sizeof(struct tcache) + sizeof(struct quarantine) <=
+                   THREAD_SLOT_BYTES,
+               "fit the slot");
+_Static_assert(QUARANTINES_OFFSET % PAGE_BYTES == 0, "whole pages");
+_Static_assert(QUARANTINE_ENTRIES * sizeof(shared_ptr) <= QUARANTINE_BYTES, "fits its place");
 
 #endif

@@ -12,6 +12,7 @@
 #include "heap/huge.h"
 #include "heap/large.h"
 #include "heap/misuse.h"
+#include "heap/quarantine.h"
 #include "heap/tcache.h"
 #include "ipc/journal.h"
 
@@ -51,6 +52,12 @@ static int is_on_top(const struct tcache_stack *stack, const void *block) {
            shared_get((shared_ptr *)shared_get(&stack->top) - 1) == block;
 }
 
+/* Whether the block is the last one that came into the quarantine. */
+static int is_newest(struct thread_slot *self, const void *block) {
+    uint32_t count = quarantine_count(self);
+    return count != 0 && quarantine_entry(self, count - 1) == block;
+}
+
 static void settle_malloc(sharena_t *heap, struct thread_slot *self, void *const *where,
                           void *block) {
     struct tcache_stack *stack = stack_of(heap, self, block);
@@ -67,7 +74,7 @@ static void settle_malloc(sharena_t *heap, struct thread_slot *self, void *const
 static void settle_free(sharena_t *heap, struct thread_slot *self, void *const *where,
                         void *block) {
     int is_freed = where == NULL || __atomic_load_n(where, __ATOMIC_ACQUIRE) != block;
-    if (is_freed && !is_on_top(stack_of(heap, self, block), block)) {
+    if (is_freed && !is_on_top(stack_of(heap, self, block), block) && !is_newest(self, block)) {
         publish_give_back(heap, self, block);
     }
 }

@@ -9,7 +9,7 @@
  *     free_from
  *     pending = { where, block = *where }; kind          *where == block: nothing happened
  *     *where = NULL                                      *where != block: it is free, so
- *     push block ... it is given back if it is not on the stack kind = NONE
+ *     push block ... it is given back if neither the stack nor the quarantine has it kind = NONE
  *
  * Blocks that come straight from a bin, an arena or the pool enter `pending` in the commit that
  * makes them live, and leave it when they are published or returned; blocks that go there leave it
@@ -31,7 +31,14 @@ void publish_settle(sharena_t *heap, struct thread_slot *self);
  * reported and dropped. */
 void publish_give_back(sharena_t *heap, struct thread_slot *self, void *block);
 
-/* The stack that caches blocks like this one, by the page map. */
+/* Which stack caches blocks like this one, by the page map: 0 for what is no block,
+ * TCACHE_UNCACHED. */
+static inline uint32_t stack_index_of(const sharena_t *heap, const void *block) {
+    return shared_get(heap_page_map(heap) + page_of(heap, block)) /
+           (uint32_t)sizeof(struct tcache_stack);
+}
+
+/* That stack. */
 static inline struct tcache_stack *stack_of(sharena_t *heap, struct thread_slot *self,
                                             const void *block) {
     uint32_t offset = shared_get(heap_page_map(heap) + page_of(heap, block));

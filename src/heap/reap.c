@@ -19,6 +19,7 @@
 #include "heap/chunk.h"
 #include "heap/prof_samples.h"
 #include "heap/publish.h"
+#include "heap/quarantine.h"
 #include "heap/tcache.h"
 #include "ipc/cancel.h"
 #include "ipc/journal.h"
@@ -66,13 +67,14 @@ static void settle(sharena_t *heap, struct thread_slot *slot) {
 }
 
 static void drain(sharena_t *heap, struct thread_slot *slot) {
+    quarantine_drain(heap, slot);
     tcache_flush(heap, slot);
     arena_leave(heap, slot);
 }
 
 static uint64_t cached_bytes(struct thread_slot *slot) {
     const struct tcache *tcache = slot_tcache(slot);
-    uint64_t bytes = 0;
+    uint64_t bytes = shared_get(&slot_quarantine(slot)->bytes);
     for (uint32_t i = 1; i <= SIZE_CLASSES_CACHED; i++) {
         bytes += stack_count(&tcache->stacks[i]) * sizeclass_bytes(i - 1);
     }

@@ -130,6 +130,11 @@ static int verify_unused(struct thread_slot *slot, uint32_t index, const char *t
         return refuse_slot(title, index, "in no use, but pending.kind",
                            shared_get(&slot->pending.kind));
     }
+    const struct quarantine *quarantine = slot_quarantine(slot);
+    if (shared_get(&quarantine->head) != shared_get(&quarantine->tail)) {
+        return refuse_slot(title, index, "in no use, but quarantine.tail",
+                           shared_get(&quarantine->tail));
+    }
     for (uint32_t i = 0; i < TCACHE_STACKS; i++) {
         const struct tcache_stack *stack = &tcache->stacks[i];
         if (shared_get(&stack->top) != shared_get(&stack->bottom)) {

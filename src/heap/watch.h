@@ -14,6 +14,24 @@ static inline int watch_is_on(const sharena_t *heap) {
     return thread_record->hint_heap != heap;
 }
 
+/* Before a block of that class is freed or resized: 1, or 0 if it is found in a cache or a
+ * quarantine, which is reported, and the call must be dropped. */
+int watch_look(sharena_t *heap, struct thread_slot *self, const void *block, uint32_t size_class);
+
+static inline int watch_is_live(sharena_t *heap, struct thread_slot *self, const void *block,
+                                uint32_t size_class) {
+    return LIKELY(!watch_is_on(heap)) || watch_look(heap, self, block, size_class);
+}
+
+/* What is freed goes into the quarantine, with its pattern: 1; 0 if it does not wait there. Ends
+ * the pending step. */
+int watch_keep(sharena_t *heap, struct thread_slot *self, void *block, uint32_t size_class);
+
+static inline int watch_kept(sharena_t *heap, struct thread_slot *self, void *block,
+                             uint32_t size_class) {
+    return UNLIKELY(watch_is_on(heap)) && watch_keep(heap, self, block, size_class);
+}
+
 /* Bytes [from, to) of the block are free from now on, and nobody's yet. */
 void watch_fill_freed(const sharena_t *heap, void *block, size_t from, size_t to);
 

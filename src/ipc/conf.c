@@ -49,6 +49,7 @@ static const struct conf_entry entries[] = {
     {"lg_prof_sample", CONF_U32, offsetof(struct conf, lg_prof_sample), 0, 40, NULL},
     {"zero", CONF_BOOL, offsetof(struct conf, zero), 0, 1, NULL},
     {"junk", CONF_ENUM, offsetof(struct conf, junk), 0, 3, "false\0alloc\0free\0true"},
+    {"quarantine_bytes", CONF_U32, offsetof(struct conf, quarantine_bytes), 0, 1u << 30, NULL},
     {"abort", CONF_BOOL, offsetof(struct conf, abort), 0, 1, NULL},
 };
 

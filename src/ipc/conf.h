@@ -39,6 +39,7 @@ struct conf {                         /* per process and heap; opt.<name> in ctl
     uint32_t background_thread; /* bool: a thread of this process looks after the heap */
     uint32_t lg_dirty_mult;     /* PURGE_RATIO: dirty pages <= used pages >> lg_dirty_mult */
     uint32_t junk;              /* an or of JUNK_*: what is filled with a pattern */
+    uint32_t quarantine_bytes;  /* freed blocks wait until a thread has that many; 0: none do */
     uint32_t abort;             /* bool: misuse aborts, if no hook decides */
     uint32_t stats_print;       /* bool: statistics go to stderr at the last close, or at exit */
     uint8_t source[CONF_ENTRIES_MAX]; /* enum conf_source, by the number of the entry */
@@ -47,7 +48,7 @@ struct conf {                         /* per process and heap; opt.<name> in ctl
 /* Whether something is to be done at each call. Then no thread gets a hint (thread.h), so all calls
  * take the slow paths, which look at the options: the fast paths know nothing of them. */
 static inline int conf_is_watching(const struct conf *conf) {
-    return conf->zero != 0 || conf->junk != 0 || conf->prof != 0;
+    return conf->zero != 0 || conf->junk != 0 || conf->prof != 0 || conf->quarantine_bytes != 0;
 }
 
 #define CONF_MS_NEVER UINT32_MAX /* -1 in a text */

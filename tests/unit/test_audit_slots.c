@@ -7,6 +7,7 @@
 #include "heap/arena.h"
 #include "heap/chunk.h"
 #include "heap/publish.h"
+#include "heap/quarantine.h"
 #include "heap/tcache.h"
 #include "heap_parts.h"
 #include "ipc/slot.h"
@@ -136,6 +137,36 @@ static void test_hand_with_a_tail(void **state) {
     sharena_free(heap, block);
 }
 
+/* ---- quarantine ---- */
+
+static void test_a_quarantine(void **state) {
+    (void)state;
+    struct conf conf = {.quarantine_bytes = 4096};
+    struct quarantine *quarantine = slot_quarantine(self);
+    shared_ptr *storage = slot_quarantine_storage(self);
+    char *block = sharena_mallocx(heap, 100, SHARENA_TCACHE_NONE);
+    char *other = sharena_mallocx(heap, 100, SHARENA_TCACHE_NONE);
+    quarantine_open(heap, self, &conf);
+    quarantine_push(self, block, 112);
+    assert_clean();
+    assert_finds(&storage[0], block + 8, "which is no block");
+    assert_finds(&storage[0], NULL, "which is no block");
+    assert_finds(&storage[0], (char *)heap, "which is no block");
+    assert_finds(&quarantine->is_backed, 0, "which cannot be");
+    assert_finds(&quarantine->tail, QUARANTINE_ENTRIES + 1, "which cannot be");
+    assert_finds(&quarantine->head, 2, "which cannot be");
+    quarantine_push(self, other, 112);
+    assert_finds(&storage[1], block, "is in two caches");
+    assert_finds(&self->state, SLOT_FREE, "free, but owns something");
+    publish_begin(self, PENDING_FREE, NULL, block); /* the newest may be: its step was cut off */
+    assert_found("is about a block that is in a cache");
+    shared_store(&self->pending.block, (void *)other);
+    assert_clean();
+    publish_end(self);
+    quarantine_drain(heap, self);
+    assert_clean();
+}
+
 /* ---- pending steps ---- */
 
 static void test_pending(void **state) {
@@ -249,15 +280,11 @@ static void test_all_stacks_wild(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        with_self(test_hand_with_a_run),
-        with_self(test_a_slot_that_names_another),
-        with_self(test_hand_with_a_span),
-        with_self(test_two_hands_with_one_run),
-        with_self(test_hand_with_a_tail),
-        with_self(test_pending),
-        with_self(test_pending_and_cached),
-        with_self(test_root_under_way),
-        with_self(test_stacks_that_are_always_empty),
+        with_self(test_hand_with_a_run),  with_self(test_a_slot_that_names_another),
+        with_self(test_hand_with_a_span), with_self(test_two_hands_with_one_run),
+        with_self(test_hand_with_a_tail), with_self(test_a_quarantine),
+        with_self(test_pending),          with_self(test_pending_and_cached),
+        with_self(test_root_under_way),   with_self(test_stacks_that_are_always_empty),
         with_self(test_all_stacks_wild),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -66,7 +66,7 @@ static void every_name_is_set(void **state) {
                "tcache_nslots_small_max:4096,tcache_nslots_large:7,cache_oblivious:true,"
                "abort_conf:true,reap_interval_ms:250,purge:ratio,dirty_decay_ms:20,"
                "lg_dirty_mult:5,background_thread:true,"
-               "zero:true,junk:free,prof:true,lg_prof_sample:0,abort:false");
+               "zero:true,junk:free,quarantine_bytes:99,prof:true,lg_prof_sample:0,abort:false");
     assert_int_equal(conf.narenas, 1024);
     assert_int_equal(conf.tcache, 0);
     assert_int_equal(conf.lg_tcache_max, 12);
@@ -78,6 +78,7 @@ static void every_name_is_set(void **state) {
     assert_int_equal(conf.reap_interval_ms, 250);
     assert_int_equal(conf.zero, 1);
     assert_int_equal(conf.junk, JUNK_FREE);
+    assert_int_equal(conf.quarantine_bytes, 99);
     assert_int_equal(conf.purge, PURGE_RATIO);
     assert_int_equal(conf.dirty_decay_ms, 20);
     assert_int_equal(conf.lg_dirty_mult, 5);

@@ -102,6 +102,7 @@ static void test_unused_slots(void **state) {
 #define verify verify_unused_slots(heap, "title")
     assert_int_equal(verify, 0);
     assert_names(&slot->arena.value_, 1, verify, "thread slot 1: in no use, but arena");
+    assert_names(&slot_quarantine(slot)->tail.value_, 1, verify, "in no use, but quarantine.tail");
     assert_names(&slot->hand.kind.value_, HAND_RUN, verify, "hand.kind");
     assert_names(&slot->hand.charged.value_, 1, verify, "hand.charged");
     assert_names(&slot->hand.sample.value_, 1, verify, "hand.sample");
