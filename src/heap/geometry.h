@@ -5,7 +5,7 @@
 #ifndef SHARENA_HEAP_GEOMETRY_H
 #define SHARENA_HEAP_GEOMETRY_H
 
-#include "heap/layout.h"
+#include "heap/offsets.h"
 
 /* Sizes that depend on the capacity; computed from total_bytes, so they are not stored. */
 struct heap_geometry {

@@ -70,10 +70,10 @@ static void test_limit(void **state) {
     clean_end(heap, path, 0);
 }
 
-/* A limit that not even one chunk's tables fit under. */
+/* A limit under which nothing fits beside the tables of one chunk. */
 static void test_limit_of_almost_nothing(void **state) {
     (void)state;
-    static const uint64_t limits[] = {1, 4096, 8192, 40000};
+    static const uint64_t limits[] = {1, 4096, 8192, 32768};
     for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++) {
         struct sharena_options options = {.capacity_bytes = GIB, .limit_bytes = limits[i]};
         sharena_t *heap = clean_open_with(scratch_path(path, "limits"), &options);
