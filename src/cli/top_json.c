@@ -35,6 +35,7 @@ static json_t *rates_json(const struct top_rates *rates) {
     set_real(object, "given", rates->given);
     set_real(object, "taken_bytes", rates->taken_bytes);
     set_real(object, "given_bytes", rates->given_bytes);
+    set_real(object, "purged_bytes", rates->purged_bytes);
     set_real(object, "locks_acquired", rates->acquired);
     set_real(object, "locks_contended", rates->contended);
     set_real(object, "contended_bins", rates->contended_bins);
@@ -98,6 +99,7 @@ void top_print_json(const struct top_view *view) {
     cli_set_count(object, "arenas", view->now->arenas);
     cli_set_count(object, "taken", view->now->flow.taken);
     cli_set_count(object, "given", view->now->flow.given);
+    cli_set_count(object, "purged_pages", view->now->purged_pages);
     cli_set_count(object, "recovered", view->now->recovered);
     cli_set_count(object, "reaped_threads", view->now->reaped_threads);
     cli_set_count(object, "reaped_processes", view->now->reaped_processes);

@@ -143,9 +143,11 @@ static void add_activity(struct top_lines *lines, const struct top_sample *now,
     char d[NUMBER_BYTES];
     char e[CLI_SIZE_BYTES];
     char f[CLI_SIZE_BYTES];
-    add_line(lines, TOP_PLAIN, "arenas gave %s blocks/s (%s/s), got back %s (%s/s)",
+    char g[CLI_SIZE_BYTES];
+    add_line(lines, TOP_PLAIN, "arenas gave %s blocks/s (%s/s), got back %s (%s/s), purged %s/s",
              rate_text(rates->taken, a), bytes_rate_text(rates->taken_bytes, e),
-             rate_text(rates->given, b), bytes_rate_text(rates->given_bytes, f));
+             rate_text(rates->given, b), bytes_rate_text(rates->given_bytes, f),
+             bytes_rate_text(rates->purged_bytes, g));
     add_line(lines, TOP_PLAIN,
              "locks %s/s, contended %s/s (bins %s, arenas %s, pool %s, names %.1f)",
              rate_text(rates->acquired, a), rate_text(rates->contended, b),

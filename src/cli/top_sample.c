@@ -40,6 +40,7 @@ static void take_arena(const sharena_t *heap, uint32_t index, struct top_sample 
     sample->active_bytes += arena.pages_active * PAGE_BYTES;
     sample->dirty_bytes += arena.pages_dirty * PAGE_BYTES;
     sample->clean_bytes += arena.pages_clean * PAGE_BYTES;
+    sample->purged_pages += shared_get(&heap_arena(heap, index)->decay.purged);
     census_add_lock(&sample->arena_locks, &arena.lock);
     for (uint32_t i = 0; i < SIZE_CLASSES_SMALL; i++) {
         uint64_t run_bytes = (uint64_t)sizeclass_run_shape(i)->pages * PAGE_BYTES;
@@ -62,6 +63,7 @@ static void take_pool(sharena_t *heap, struct top_sample *sample) {
     sample->active_bytes += spans.huge_pages * PAGE_BYTES;
     sample->dirty_bytes += spans.free_dirty * PAGE_BYTES;
     sample->clean_bytes += (spans.free_chunks * CHUNK_PAGES - spans.free_dirty) * PAGE_BYTES;
+    sample->purged_pages += shared_get(&heap_pool(heap)->decay.purged);
     sample->used_chunks = spans.used_chunks;
     sample->free_chunks = spans.free_chunks;
     sample->pool = census_lock(&heap_pool(heap)->lock);
@@ -178,6 +180,7 @@ void top_rates(const struct top_sample *before, const struct top_sample *now,
         .given = rate(before->flow.given, now->flow.given, s),
         .taken_bytes = rate(before->flow.taken_bytes, now->flow.taken_bytes, s),
         .given_bytes = rate(before->flow.given_bytes, now->flow.given_bytes, s),
+        .purged_bytes = rate(before->purged_pages, now->purged_pages, s) * PAGE_BYTES,
         .contended_bins = rate(before->bins.contended, now->bins.contended, s),
         .contended_arenas = rate(before->arena_locks.contended, now->arena_locks.contended, s),
         .contended_pool = rate(before->pool.contended, now->pool.contended, s),

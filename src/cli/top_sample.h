@@ -46,6 +46,7 @@ struct top_sample {
     struct census_lock arena_locks;
     struct census_lock pool;
     struct census_lock names;
+    uint64_t purged_pages; /* given back to the file system, ever */
     uint64_t recovered;
     uint64_t reaped_threads;
     uint64_t reaped_processes;
@@ -64,6 +65,7 @@ struct top_rates { /* each a second */
     double seconds;
     double taken, given;
     double taken_bytes, given_bytes;
+    double purged_bytes;
     double acquired, contended;
     double contended_bins, contended_arenas, contended_pool, contended_names;
 };

@@ -141,6 +141,27 @@ class Top(support.Case):
         self.assertEqual(now["taken"] - before["taken"], 12345 + 17 + 5)
         self.assertEqual(now["given"] - before["given"], 12345 + 17 + 5)
 
+    def test_what_is_purged(self):
+        content = Content(self, self.heap, "dirty_decay_ms:-1")
+        for order in ("alloc 20000 40", "alloc 3000000 2", "free 20000 1", "free 3000000 1", "flush"):
+            content.tell(order)
+        dirty = content.report()["dirty"]
+        self.assertGreater(dirty, 1000)
+        before = self.samples()[0]
+        process = subprocess.Popen([support.program("sharena"), "top", "-j", "-n", "3", "-d", "0.4",
+                                    self.heap], stdout=subprocess.PIPE, text=True)
+        samples = [json.loads(process.stdout.readline())]
+        content.tell("purge")
+        samples += [json.loads(x) for x in process.stdout]
+        process.stdout.close()
+        self.assertEqual(process.wait(), FINE)
+        self.assertEqual(samples[-1]["purged_pages"] - before["purged_pages"], dirty)
+        self.assertEqual(round(sum(x["per_second"]["purged_bytes"] * x["seconds"] for x in samples)),
+                         dirty * PAGE)
+        self.assertEqual(samples[-1]["memory"]["dirty_bytes"], 0)
+        self.assertEqual(samples[-1]["memory"]["clean_bytes"], before["memory"]["clean_bytes"]
+                         + dirty * PAGE)
+
     def test_rates_add_up(self):
         content = Content(self, self.heap)
         content.tell("alloc 64 100")
