@@ -166,11 +166,17 @@ static int draw(const struct wish *wish, struct map_view *view) {
     return status;
 }
 
-static void write_time(char *text, size_t size) {
-    time_t now = time(NULL);
+static uint64_t realtime_ns(void) {
+    struct timespec now;
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static void write_time(uint64_t ns, char *text, size_t size) {
+    time_t seconds = (time_t)(ns / 1000000000u);
     struct tm parts;
     text[0] = '\0';
-    if (localtime_r(&now, &parts) != NULL) {
+    if (localtime_r(&seconds, &parts) != NULL) {
         (void)strftime(text, size, "%Y-%m-%d %H:%M:%S", &parts);
     }
 }
@@ -194,13 +200,16 @@ int command_map(int argc, char **argv) {
     if (heap == NULL) {
         return CLI_FAILED;
     }
-    write_time(when, sizeof(when));
     reading.heap = heap;
     if (shield_run(read_heap, &reading) != 0) {
         return cli_fail(syntax.name); /* and no close, which would look into a file that was cut */
     }
-    struct map_view view = {
-        .map = &reading.map, .path = operands[0], .when = when, .zoom = wish.zoom};
+    struct map_view view = {.map = &reading.map,
+                            .path = operands[0],
+                            .read_ns = realtime_ns(),
+                            .when = when,
+                            .zoom = wish.zoom};
+    write_time(view.read_ns, when, sizeof(when));
     int status = draw(&wish, &view);
     map_free(&reading.map);
     return sharena_close(heap) == 0 ? status : cli_fail(syntax.name);

@@ -11,7 +11,8 @@ enum map_colours { COLOURS_NONE, COLOURS_256, COLOURS_TRUE };
 struct map_view {
     const struct map *map;
     const char *path;         /* of the heap */
-    const char *when;         /* it was read */
+    uint64_t read_ns;         /* CLOCK_REALTIME */
+    const char *when;         /* the same for people */
     uint32_t zoom;            /* pages of a cell, a power of two; 0: so that it fits */
     uint32_t width;           /* text: of the terminal */
     enum map_colours colours; /* text */

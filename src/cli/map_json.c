@@ -23,7 +23,7 @@ static json_t *heap_json(const struct map_view *view) {
     json_t *object = json_object();
     map_figures(map, &figures);
     cli_set_text(object, "file", view->path);
-    cli_set_text(object, "read", view->when);
+    cli_set_time(object, "read", view->read_ns);
     cli_set_count(object, "pages", map->end_page - map->first_page);
     cli_set_count(object, "capacity_bytes", map->capacity_bytes);
     cli_set_count(object, "limit_bytes", map->limit_bytes);

@@ -122,6 +122,7 @@ class Map(support.Case):
         self.assertEqual(picture["heap"]["stored_bytes"],
                          report["backed"] * PAGE + picture["heap"]["metadata_bytes"])
         self.assertEqual(kinds["moving"]["pages"], 0)
+        self.assertRegex(picture["heap"]["read"], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")
         for kind in KINDS:
             self.assertEqual(kinds[kind]["pages"],
                              sum(x["pages"] for x in picture["spans"] if x["kind"] == kind))

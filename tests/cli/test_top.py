@@ -122,6 +122,8 @@ class Top(support.Case):
             self.assertEqual(one["cached"], sum(x["cached"] for x in spans), one)
             if spans and spans[0]["kind"] == "small":
                 self.assertEqual(one["held_bytes"], sum(x["pages"] for x in spans) * PAGE, one)
+            self.assertEqual(one["taken"] - one["given"], one["blocks"] + one["cached"], one)
+        self.assertEqual(sample["taken"] - sample["given"], report["live"] + report["cached"])
         self.assertEqual(class_of(sample, 64)["blocks"], 10000)
         self.assertEqual(class_of(sample, 20480)["blocks"], 26)
         self.assertEqual(class_of(sample, 5 * MIB)["blocks"], 1)
@@ -148,6 +150,7 @@ class Top(support.Case):
         dirty = content.report()["dirty"]
         self.assertGreater(dirty, 1000)
         before = self.samples()[0]
+        self.assertEqual(before["memory"]["dirty_bytes"], dirty * PAGE)
         process = subprocess.Popen([support.program("sharena"), "top", "-j", "-n", "3", "-d", "0.4",
                                     self.heap], stdout=subprocess.PIPE, text=True)
         samples = [json.loads(process.stdout.readline())]
@@ -256,16 +259,23 @@ class Top(support.Case):
     # ---- files that go ----
 
     def test_the_file_goes(self):
-        self.filled()
-        process = subprocess.Popen([support.program("sharena"), "top", "-b", "-n", "8", "-d", "0.2",
-                                    self.heap], stdout=subprocess.PIPE, text=True)
-        while "attached" not in process.stdout.readline():
-            pass
-        os.unlink(self.heap)
-        rest = process.stdout.read()
-        process.stdout.close()
-        self.assertEqual(process.wait(), FINE)
-        self.assertIn("The file was removed or replaced", rest)
+        def replace(path):
+            os.rename(self.create("--capacity", "64M", path=self.path("other")), path)
+
+        for way in (os.unlink, replace):
+            content = self.filled()
+            process = subprocess.Popen([support.program("sharena"), "top", "-b", "-n", "6", "-d",
+                                        "0.2", self.heap], stdout=subprocess.PIPE, text=True)
+            first = ""
+            while "attached" not in first:
+                first = process.stdout.readline()
+                self.assertNotIn("removed", first)
+            way(self.heap)
+            rest = process.stdout.read()
+            process.stdout.close()
+            self.assertEqual(process.wait(), FINE)
+            self.assertIn("The file was removed or replaced", rest)
+            content.end()
 
     def test_the_file_is_cut(self):
         content = self.filled()
