@@ -9,10 +9,18 @@
 
 bool blocks_are_verified;
 
-uint64_t now_ns(void) {
+static uint64_t clock_ns(clockid_t clock) {
     struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    (void)clock_gettime(clock, &now);
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+uint64_t now_ns(void) {
+    return clock_ns(CLOCK_MONOTONIC);
+}
+
+uint64_t cpu_ns(void) {
+    return clock_ns(CLOCK_THREAD_CPUTIME_ID);
 }
 
 void report(const char *name, double value, const char *unit) {

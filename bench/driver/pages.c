@@ -21,8 +21,8 @@
 #define CHUNK ((size_t)2 << 20)
 #define MIB ((size_t)1 << 20)
 
-static double per_page(uint64_t begin, size_t pages) {
-    return (double)(now_ns() - begin) / (double)pages;
+static double per_page(uint64_t begin_cpu, size_t pages) {
+    return (double)(cpu_ns() - begin_cpu) / (double)pages;
 }
 
 /* ---- without an allocator ---- */
@@ -70,12 +70,12 @@ static void bare_punch(const struct bare *bare) {
 
 static void grow_bare(const struct job *job) {
     struct bare bare = bare_open(job);
-    uint64_t begin = now_ns();
+    uint64_t begin_cpu = cpu_ns();
     bare_populate(&bare);
-    report("take", per_page(begin, bare.bytes / PAGE), "ns");
-    begin = now_ns();
+    report("take", per_page(begin_cpu, bare.bytes / PAGE), "ns");
+    begin_cpu = cpu_ns();
     bare_punch(&bare);
-    report("return", per_page(begin, bare.bytes / PAGE), "ns");
+    report("return", per_page(begin_cpu, bare.bytes / PAGE), "ns");
     bare_close(&bare);
 }
 
@@ -89,16 +89,16 @@ static void bare_make(const struct job *job, void *shared) {
 static void touch_bare(const struct job *job) {
     child_run(bare_make, job, NULL);
     struct bare bare = bare_open(job);
-    uint64_t begin = now_ns();
+    uint64_t begin_cpu = cpu_ns();
     for (size_t at = 0; at < bare.bytes; at += PAGE) {
         *(volatile char *)(bare.base + at) = 1;
     }
-    report("touch", per_page(begin, bare.bytes / PAGE), "ns");
+    report("touch", per_page(begin_cpu, bare.bytes / PAGE), "ns");
     bare_close(&bare);
     bare = bare_open(job);
-    begin = now_ns();
+    begin_cpu = cpu_ns();
     bare_populate(&bare);
-    report("reuse", per_page(begin, bare.bytes / PAGE), "ns");
+    report("reuse", per_page(begin_cpu, bare.bytes / PAGE), "ns");
     bare_close(&bare);
 }
 
@@ -140,15 +140,15 @@ void run_growth(const struct job *job) {
     }
     struct pages *pages = pages_make(job);
     pages_heap_open(job);
-    uint64_t begin = now_ns();
+    uint64_t begin_cpu = cpu_ns();
     pages_take(pages);
-    report("take", per_page(begin, pages->count), "ns");
-    begin = now_ns();
+    report("take", per_page(begin_cpu, pages->count), "ns");
+    begin_cpu = cpu_ns();
     pages_give(pages);
-    report("give back", per_page(begin, pages->count), "ns");
-    begin = now_ns();
+    report("give back", per_page(begin_cpu, pages->count), "ns");
+    begin_cpu = cpu_ns();
     backend_purge();
-    report("return", per_page(begin, pages->count), "ns");
+    report("return", per_page(begin_cpu, pages->count), "ns");
     backend_close();
 }
 
@@ -175,16 +175,16 @@ void run_touch(const struct job *job) {
     struct pages *pages = pages_make(job);
     child_run(take_in_child, job, pages);
     pages_heap_open(job);
-    uint64_t begin = now_ns();
+    uint64_t begin_cpu = cpu_ns();
     for (size_t i = 0; i < pages->count; i++) {
         *(volatile uint64_t *)pages->blocks[i] = block_stamp(pages->blocks[i]);
     }
-    report("touch", per_page(begin, pages->count), "ns");
+    report("touch", per_page(begin_cpu, pages->count), "ns");
     backend_close();
     child_run(give_in_child, job, pages);
     pages_heap_open(job);
-    begin = now_ns();
+    begin_cpu = cpu_ns();
     pages_take(pages);
-    report("reuse", per_page(begin, pages->count), "ns");
+    report("reuse", per_page(begin_cpu, pages->count), "ns");
     backend_close();
 }

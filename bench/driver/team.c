@@ -41,15 +41,17 @@ static struct team *team_make(unsigned count) {
 void worker_begin(struct worker *worker) {
     (void)pthread_barrier_wait(&team->barrier);
     worker->begin_ns = now_ns();
+    worker->begin_cpu = cpu_ns();
 }
 
 bool worker_is_done(const struct worker *worker) {
     return now_ns() - worker->begin_ns >= worker->job->duration_ns;
 }
 
+/* One alone waits for nobody. */
 void worker_end(struct worker *worker, uint64_t operations) {
-    double ns = (double)(now_ns() - worker->begin_ns);
-    worker->tally->per_second = (double)operations * 1e9 / ns;
+    uint64_t ns = worker->count == 1 ? cpu_ns() - worker->begin_cpu : now_ns() - worker->begin_ns;
+    worker->tally->per_second = (double)operations * 1e9 / (double)ns;
     (void)pthread_barrier_wait(&team->barrier);
 }
 

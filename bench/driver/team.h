@@ -18,6 +18,7 @@ struct worker {
     void *shared;       /* what the workload gave to team_run() */
     uint64_t random;    /* a state of its own */
     uint64_t begin_ns;
+    uint64_t begin_cpu;
     struct tally *tally;
 };
 

@@ -49,6 +49,10 @@ void heap_open(const struct job *job, size_t blocks, size_t bytes);
 
 uint64_t now_ns(void);
 
+/* Processor time of the calling thread. What one thread does without waiting is measured by it, so
+ * that other load disturbs less. It takes a system call: not for short stretches. */
+uint64_t cpu_ns(void);
+
 /* Pages that no allocator knows of, zeroed and present; workers that are forked share them. */
 void *table_make(size_t bytes);
 
