@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
@@ -18,7 +19,8 @@ from pathlib import Path
 
 from cases import BACKENDS, CASES, QUICK, TABLES
 
-NOT_APPLICABLE = 77
+NOT_APPLICABLE = 77  # also of this script, where there is too little space
+HEAPS = "/dev/shm"
 COLUMNS = ["round", "table", "case", "backend", "name", "value", "unit"]
 
 
@@ -28,12 +30,13 @@ class Mode:
     duration_ms: int  # of one measurement
     timeout_s: int  # of one run of the driver
     limit_s: int  # a round begins only if it would end before that
+    space_gib: int  # that must be free in HEAPS
 
 
 MODES = {
-    "full": Mode(rounds=7, duration_ms=150, timeout_s=180, limit_s=1200),
-    "quick": Mode(rounds=3, duration_ms=40, timeout_s=30, limit_s=60),
-    "smoke": Mode(rounds=1, duration_ms=2, timeout_s=20, limit_s=3600),
+    "full": Mode(rounds=7, duration_ms=150, timeout_s=180, limit_s=1200, space_gib=4),
+    "quick": Mode(rounds=3, duration_ms=40, timeout_s=30, limit_s=60, space_gib=2),
+    "smoke": Mode(rounds=1, duration_ms=2, timeout_s=20, limit_s=3600, space_gib=1),
 }
 
 
@@ -52,7 +55,7 @@ def available(bin_dir):
 def measure(bin_dir, backend, case, mode_name):
     """Yields (name, value, unit) of one run of the driver; nothing where it makes no sense."""
     mode = MODES[mode_name]
-    heap = f"/dev/shm/sharena-bench-{os.getpid()}"
+    heap = f"{HEAPS}/sharena-bench-{os.getpid()}"
     command = [bin_dir / f"bench_{backend}", "--ms", str(mode.duration_ms), "--file", heap]
     if mode_name == "smoke":
         command.append("--verify")
@@ -139,6 +142,10 @@ def main():
                         help="only the cases of this table; may be repeated")
     parser.add_argument("--rounds", type=int, help="other than the mode's")
     args = parser.parse_args()
+    space_gib = MODES[args.mode].space_gib
+    if shutil.disk_usage(HEAPS).free < space_gib << 30:
+        print(f"bench: skipped: {HEAPS} has not {space_gib} GiB free")
+        return NOT_APPLICABLE
     backends = available(args.bin)
     cases = [x for x in CASES if (args.mode != "quick" or x.mode == QUICK)
              and (not args.table or x.table in args.table)]
