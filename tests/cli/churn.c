@@ -2,7 +2,7 @@
  *
  *     churn run HEAP COUNT     COUNT processes change lists until they are killed
  *     churn pair HEAP          a child that has no slot in the heap counts in two places
- *     churn wait HEAP          is attached, and does nothing
+ *     churn wait HEAP MIB      is attached, has made a block of MIB, and does nothing
  *     churn verify HEAP        looks at what they left, and prints it as JSON; 1: it is damaged
  *
  * At each instant a list is whole: a node is complete before one store makes it the first, and is
@@ -216,10 +216,12 @@ static int verify(void) {
     return before.bad + after.bad != 0 || after.nodes != before.nodes;
 }
 
-static int wait_for_end(void) {
-    if (sharena_malloc(heap, 100) == NULL) {
+static int wait_for_end(size_t mib) {
+    void *block = sharena_malloc(heap, mib << 20);
+    if (block == NULL) {
         die("malloc");
     }
+    memset(block, 1, mib << 20);
     (void)puts("running");
     (void)fflush(stdout);
     return pause();
@@ -240,8 +242,8 @@ int main(int argc, char **argv) {
     if (strcmp(command, "pair") == 0) {
         return pair();
     }
-    if (strcmp(command, "wait") == 0) {
-        return wait_for_end();
+    if (strcmp(command, "wait") == 0 && argc == 4) {
+        return wait_for_end(strtoul(argv[3], NULL, 10));
     }
     if (strcmp(command, "verify") == 0) {
         int status = verify();

@@ -166,7 +166,7 @@ class Busy(support.Case):
         self.run_bad(FAILED, ["sharena: stats: ", "gmablxp"], "stats", "--omit", "abc", self.heap)
 
     def test_rm(self):
-        waiting = self.churn("wait")
+        waiting = self.churn("wait", 1)
         self.run_bad(FAILED, "in use", "rm", self.heap)
         self.run_bad(FAILED, "in use", "rm", "-f", self.heap)
         self.assertTrue(os.path.exists(self.heap))

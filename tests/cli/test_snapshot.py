@@ -5,6 +5,8 @@ import os
 import resource
 import signal
 import subprocess
+import threading
+import time
 import unittest
 
 import support
@@ -67,13 +69,51 @@ class Snapshot(support.Case):
         self.expect_running(pair, 2)
 
     def test_who_was_stopped_stays_stopped(self):
-        idle = self.churn("wait")
+        idle = self.churn("wait", 1)
         busy = self.churn("run", 1)
         os.kill(idle.pid, signal.SIGSTOP)
         self.wait_for(lambda: state_of(idle.pid) == "T", "does not stop")
         self.run_fine("snapshot", self.heap, self.copy)
         self.expect_running(busy, 2)
         self.assertEqual(state_of(idle.pid), "T")
+
+    def test_somebody_continues_who_was_stopped(self):
+        churners = self.churn("run", 2)
+        victim = children(churners.pid)[0]
+        self.churn("wait", 128)  # so that the copy takes some time
+        is_over = threading.Event()
+
+        def meddle():
+            """Lets it run for a moment when it has been stopped for a while."""
+            while not is_over.wait(0.0005):
+                if state_of(victim) == "T":
+                    time.sleep(0.03)
+                    os.kill(victim, signal.SIGCONT)
+                    os.kill(victim, signal.SIGSTOP)
+                    is_over.wait(0.5)
+                    os.kill(victim, signal.SIGCONT)
+
+        meddler = threading.Thread(target=meddle)
+        meddler.start()
+        noticed = 0
+        try:
+            for _ in range(40):
+                ran = sharena("snapshot", self.heap, self.copy)
+                if ran.status == FAILED:
+                    self.assertRegex(ran.err, "continued process|does not stop")
+                    self.assertFalse(os.path.exists(self.copy))
+                    noticed += "continued process" in ran.err
+                else:  # it ran before all stood still, or after
+                    self.assertEqual((ran.status, verify(self.copy)[0]), (0, 0))
+                    os.unlink(self.copy)
+                if noticed == 5:
+                    break
+        finally:
+            is_over.set()
+            meddler.join()
+        self.assertEqual(noticed, 5)
+        self.expect_running(churners, 3)
+        self.run_fine("snapshot", self.heap, self.copy)
 
     def test_interrupted(self):
         churners = self.churn("run", 4)
@@ -121,7 +161,7 @@ class Snapshot(support.Case):
         self.run_fine("snapshot", "--force", self.heap, self.copy)
         self.assertNotEqual(os.stat(self.copy).st_ino, before)
         used, self.heap = self.heap, self.copy
-        self.churn("wait")
+        self.churn("wait", 1)
         self.run_bad(FAILED, "in use", "snapshot", "-f", used, self.copy)
         self.run_bad(FAILED, "symbolic link", "snapshot", "-f", used, self.link("link", used))
         self.assertEqual(sorted(os.listdir(self.folder)), ["copy", "heap", "link"])
