@@ -38,6 +38,10 @@ struct census_lock census_lock(const struct shared_lock *lock) {
     return (struct census_lock){shared_get(&lock->acquired), shared_get(&lock->contended)};
 }
 
+struct census_purges census_purges(const struct decay *decay) {
+    return (struct census_purges){shared_get(&decay->purges), shared_get(&decay->purged)};
+}
+
 struct census_bin census_bin(const sharena_t *heap, uint32_t index, uint32_t i) {
     const struct bin *bin = &heap_arena(heap, index)->bins[i];
     return (struct census_bin){
@@ -79,6 +83,8 @@ void census_add_arena(struct census_arena *sum, const struct census_arena *more)
     sum->pages_active += more->pages_active;
     sum->pages_dirty += more->pages_dirty;
     sum->pages_clean += more->pages_clean;
+    sum->purges.pieces += more->purges.pieces;
+    sum->purges.pages += more->purges.pages;
     census_add_blocks(&sum->small, &more->small);
     census_add_blocks(&sum->large, &more->large);
     census_add_lock(&sum->lock, &more->lock);
@@ -102,6 +108,7 @@ void census_arena(const sharena_t *heap, uint32_t index, struct census_arena *su
         .chunks = shared_get(&arena->chunks),
         .pages_active = shared_get(&arena->pages_used),
         .pages_dirty = shared_get(&arena->pages_dirty),
+        .purges = census_purges(&arena->decay),
         .lock = census_lock(&arena->lock),
     };
     uint64_t pages = sum->chunks * CHUNK_PAGES;

@@ -27,6 +27,11 @@ struct census_bin {
     struct census_lock lock;
 };
 
+struct census_purges { /* what was given back to the file system */
+    uint64_t pieces;
+    uint64_t pages;
+};
+
 #define CENSUS_LARGES (SIZE_CLASSES_LARGE_END - SIZE_CLASSES_SMALL)
 #define CENSUS_HUGES (SIZE_CLASSES_MAX - SIZE_CLASSES_SMALL) /* by large and huge class */
 
@@ -36,6 +41,7 @@ struct census_arena { /* one, or the sum of several */
     uint64_t pages_active;
     uint64_t pages_dirty;
     uint64_t pages_clean;
+    struct census_purges purges;
     struct census_blocks small;
     struct census_blocks large;
     struct census_lock lock;
@@ -58,6 +64,7 @@ struct census_blocks census_count(const struct block_count *count, uint32_t size
 struct census_bin census_bin(const sharena_t *heap, uint32_t index, uint32_t i);
 void census_arena(const sharena_t *heap, uint32_t index, struct census_arena *arena);
 struct census_lock census_lock(const struct shared_lock *lock);
+struct census_purges census_purges(const struct decay *decay);
 
 /* Adds `more` to `sum`. */
 void census_add_blocks(struct census_blocks *sum, const struct census_blocks *more);

@@ -103,6 +103,7 @@ static struct stats *take(const struct attachment *attachment, struct thread_slo
     take_arenas(heap, stats);
     take_processes(attachment, stats);
     stats->huge = census_huge(heap, stats->huges);
+    stats->pool_purges = census_purges(&heap_pool(heap)->decay);
     stats->pool = census_lock(&heap_pool(heap)->lock);
     stats->names = census_lock(&heap_roots(heap)->lock);
     census_spans(heap, self, &stats->spans);

@@ -31,6 +31,7 @@ struct stats { /* private to its taker */
     struct census_blocks caches[SIZE_CLASSES_CACHED]; /* of all threads; bytes and out only */
     struct census_blocks cached;
     struct census_spans spans;
+    struct census_purges pool_purges;
     struct census_lock bins; /* locks: all bins of all arenas */
     struct census_lock pool;
     struct census_lock names; /* of the root table */

@@ -188,9 +188,10 @@ static json_t *extents_of(const struct census_blocks *counts, uint32_t count) {
 
 static json_t *arena_of(const struct stats *stats, const struct census_arena *arena) {
     json_t *object =
-        json_pack("{s:I,s:I,s:I,s:I,s:I,s:o,s:o}", "nthreads", NUMBER(arena->threads), "chunks",
-                  NUMBER(arena->chunks), "pactive", NUMBER(arena->pages_active), "pdirty",
-                  NUMBER(arena->pages_dirty), "pclean", NUMBER(arena->pages_clean), "small",
+        json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o,s:o}", "nthreads", NUMBER(arena->threads),
+                  "chunks", NUMBER(arena->chunks), "pactive", NUMBER(arena->pages_active), "pdirty",
+                  NUMBER(arena->pages_dirty), "pclean", NUMBER(arena->pages_clean), "npurge",
+                  NUMBER(arena->purges.pieces), "purged", NUMBER(arena->purges.pages), "small",
                   kind_of(&arena->small), "large", kind_of(&arena->large));
     if ((stats->parts & STATS_LOCKS) != 0) {
         object = set(object, "lock", lock_of(&arena->lock));
@@ -274,6 +275,13 @@ static json_t *merged_of(const struct stats *stats) {
     return arena_of(stats, &stats->merged);
 }
 
+static json_t *pool_of(const struct stats *stats) {
+    return json_pack("{s:I,s:I,s:I,s:I,s:I}", "used_chunks", NUMBER(stats->spans.used_chunks),
+                     "free_chunks", NUMBER(stats->spans.free_chunks), "pdirty",
+                     NUMBER(stats->spans.free_dirty), "npurge", NUMBER(stats->pool_purges.pieces),
+                     "purged", NUMBER(stats->pool_purges.pages));
+}
+
 static json_t *huges_of(const struct stats *stats) {
     return extents_of(stats->huges, CENSUS_HUGES);
 }
@@ -294,6 +302,7 @@ static json_t *whole_of(const struct stats *stats) {
         {STATS_LOCKS, "locks", locks_of},
         {STATS_PROCESSES, "processes", processes_of},
         {STATS_PROCESSES, "caches", caches_of},
+        {0, "pool", pool_of},
         {STATS_MERGED, "merged", merged_of},
         {STATS_LARGE, "huge", huges_of},
         {STATS_ARENAS, "arenas", arenas_of},

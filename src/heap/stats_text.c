@@ -235,17 +235,29 @@ static void write_extents(const char *title, const struct census_blocks *counts,
     }
 }
 
+static void write_purges(const struct census_purges *purges, const struct stats_out *out) {
+    say(out, "  purged: %" PRIu64 " pages, in %" PRIu64 " pieces\n", purges->pages, purges->pieces);
+}
+
+static void write_pool(const struct stats *stats, const struct stats_out *out) {
+    say(out,
+        "\nchunk pool\n  %" PRIu64 " chunks in use, %" PRIu64 " free; pages of these: %" PRIu64
+        " dirty\n",
+        stats->spans.used_chunks, stats->spans.free_chunks, stats->spans.free_dirty);
+    write_purges(&stats->pool_purges, out);
+}
+
 static void write_arena(const struct stats *stats, const struct census_arena *arena,
                         const struct stats_out *out) {
     say(out,
         "  %" PRIu64 " threads, %" PRIu64 " chunks; pages: %" PRIu64 " active, %" PRIu64
-        " dirty, %" PRIu64 " clean",
+        " dirty, %" PRIu64 " clean\n",
         arena->threads, arena->chunks, arena->pages_active, arena->pages_dirty, arena->pages_clean);
+    write_purges(&arena->purges, out);
     if ((stats->parts & STATS_LOCKS) != 0) {
-        say(out, "; lock: %" PRIu64 " acquired, %" PRIu64 " contended", arena->lock.acquired,
+        say(out, "  lock: %" PRIu64 " acquired, %" PRIu64 " contended\n", arena->lock.acquired,
             arena->lock.contended);
     }
-    say(out, "\n");
     if ((stats->parts & STATS_BINS) != 0 && arena->small.nmalloc != 0) {
         write_bins(arena, out);
     }
@@ -273,6 +285,7 @@ void stats_write_text(const struct stats *stats, const struct stats_out *out) {
         write_processes(stats, out);
         write_caches(stats, out);
     }
+    write_pool(stats, out);
     if ((parts & STATS_MERGED) != 0 && (stats->arena_count != 1 || (parts & STATS_ARENAS) == 0)) {
         say(out, "\nall %u arenas together\n", stats->arena_count);
         write_arena(stats, &stats->merged, out);

@@ -98,13 +98,11 @@ static void merged_is_the_sum_of_the_arenas(void **state) {
     void *two = block_of(100);
     json_t *stats = collect_json(fixture_heap(), "J");
     assert_int_equal(json_array_size(json_find(stats, "arenas")), 2);
-    static const char *const keys[] = {"chunks",          "pactive",
-                                       "pdirty",          "pclean",
-                                       "small.nmalloc",   "small.allocated",
-                                       "lock.acquired",   "bins.0.nmalloc",
-                                       "bins.0.curruns",  "bins.0.nfills",
-                                       "bins.0.nruns",    "nthreads",
-                                       "large.allocated", "bins.0.lock.acquired"};
+    static const char *const keys[] = {
+        "chunks",        "pactive",         "pdirty",          "pclean",
+        "small.nmalloc", "small.allocated", "lock.acquired",   "purged",
+        "npurge",        "bins.0.nmalloc",  "bins.0.curruns",  "bins.0.nfills",
+        "bins.0.nruns",  "nthreads",        "large.allocated", "bins.0.lock.acquired"};
     for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
         char path[3][64];
         static const char *const wholes[] = {"arenas.0", "arenas.1", "merged"};
@@ -182,6 +180,26 @@ static void processes_are_alive_stopped_or_dead(void **state) {
     json_decref(stats);
     (void)close(pipes[0]);
     (void)close(pipes[1]);
+}
+
+static void purged_pages_are_counted(void **state) {
+    (void)state;
+    sharena_free(fixture_heap(), block_of(1 << 20));
+    sharena_free(fixture_heap(), block_of(6 << 20));
+    json_t *stats = collect_json(fixture_heap(), "J");
+    assert_int_equal(json_number(stats, "merged.purged"), 0);
+    assert_int_equal(json_number(stats, "pool.purged"), 0);
+    uint64_t dirty = json_number(stats, "summary.dirty") / PAGE_BYTES;
+    assert_int_equal(json_number(stats, "arenas.0.pdirty") + json_number(stats, "pool.pdirty"),
+                     dirty);
+    assert_true(dirty >= (6 << 20) / PAGE_BYTES);
+    json_decref(stats);
+    assert_int_equal(sharena_purge(fixture_heap()), 0);
+    stats = collect_json(fixture_heap(), "J");
+    assert_int_equal(json_number(stats, "summary.dirty"), 0);
+    assert_true(json_number(stats, "merged.purged") + json_number(stats, "pool.purged") >= dirty);
+    assert_true(json_number(stats, "pool.npurge") >= 1);
+    json_decref(stats);
 }
 
 /* A path and a name are bytes; JSON is text. */
@@ -264,7 +282,7 @@ static void letters_leave_parts_out(void **state) {
     }
     json_decref(all);
     json_t *least = collect_json(fixture_heap(), "Jgmablxp");
-    assert_int_equal(json_object_size(least), 3); /* version, summary, deaths */
+    assert_int_equal(json_object_size(least), 4); /* version, summary, deaths, pool */
     json_decref(least);
     sharena_free(fixture_heap(), block);
 }
@@ -277,6 +295,7 @@ int main(void) {
         with_heap(merged_is_the_sum_of_the_arenas),
         with_heap(processes_are_alive_stopped_or_dead),
         with_heap(what_is_not_utf8_is_written_nevertheless),
+        with_heap(purged_pages_are_counted),
         with_heap(python_reads_it),
         with_heap(letters_leave_parts_out),
     };
