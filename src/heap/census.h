@@ -62,7 +62,7 @@ uint32_t census_arenas(const sharena_t *heap);
 /* The class of blocks with that count; of the bin of arena `index` and class i; of that arena. */
 struct census_blocks census_count(const struct block_count *count, uint32_t size_class);
 struct census_bin census_bin(const sharena_t *heap, uint32_t index, uint32_t i);
-void census_arena(const sharena_t *heap, uint32_t index, struct census_arena *arena);
+void census_arena(const sharena_t *heap, uint32_t index, struct census_arena *sum);
 struct census_lock census_lock(const struct shared_lock *lock);
 struct census_purges census_purges(const struct decay *decay);
 
