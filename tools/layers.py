@@ -23,7 +23,7 @@ LAYERS = {
         9: ["forking"],
     },
     "heap": {
-        0: ["layout", "offsets", "prof_layout", "geometry", "sizeclass"],
+        0: ["layout", "offsets", "prof_layout", "tcache_layout", "geometry", "sizeclass"],
         1: ["tree", "locate", "fill", "hooks"],
         2: ["backing", "decay", "misuse"],
         3: ["chunk", "run", "prof_samples", "prof_modules"],

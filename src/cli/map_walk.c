@@ -17,6 +17,7 @@
 #include <stdlib.h>
 
 #include "heap/census.h"
+#include "heap/tcache.h"
 #include "ipc/errors.h"
 
 /* ---- the list ---- */
@@ -197,18 +198,17 @@ static void move_to_cache(struct map *map, const sharena_t *heap, const void *bl
 }
 
 /* One stack, which its thread goes on using: no more than its storage has room for. */
-static void read_stack(struct map *map, const sharena_t *heap, const struct tcache *tcache,
+static void read_stack(struct map *map, const sharena_t *heap, struct thread_slot *slot,
                        uint32_t size_class) {
-    const struct tcache_stack *stack = &tcache->stacks[size_class + 1];
-    const shared_ptr *storage = &tcache->storage[sizeclass_stack_first(size_class)];
-    uint64_t bytes = sizeclass_stack_entries(size_class) * sizeof(shared_ptr);
-    uint64_t bottom = (uintptr_t)shared_get(&stack->bottom) - (uintptr_t)storage;
-    uint64_t top = (uintptr_t)shared_get(&stack->top) - (uintptr_t)storage;
-    if (bottom > bytes || top > bytes) {
-        return; /* not opened yet */
-    }
-    for (uint64_t i = bottom / sizeof(shared_ptr); i < top / sizeof(shared_ptr); i++) {
-        move_to_cache(map, heap, shared_get(&storage[i]));
+    const struct tcache_stack *stack = &slot_tcache(slot)->stacks[size_class + 1];
+    const shared_ptr *bottom = shared_get(&stack->bottom);
+    const shared_ptr *top = shared_get(&stack->top);
+    for (int is_grown = 0; is_grown <= 1; is_grown++) { /* neither: not opened yet */
+        struct stack_home home = tcache_home(heap, slot, size_class + 1, is_grown);
+        int is_at_home = bottom >= home.first && top <= home.first + home.entries;
+        for (const shared_ptr *at = bottom; is_at_home && at < top; at++) {
+            move_to_cache(map, heap, shared_get(at));
+        }
     }
 }
 
@@ -218,7 +218,7 @@ static void read_caches(struct map *map, const sharena_t *heap) {
         struct thread_slot *slot = heap_thread(heap, i);
         for (uint32_t c = 0; shared_get(&slot->state) == SLOT_USED && c < SIZE_CLASSES_CACHED;
              c++) {
-            read_stack(map, heap, slot_tcache(slot), c);
+            read_stack(map, heap, slot, c);
         }
     }
 }

@@ -46,7 +46,7 @@ HOT void *pop_or_null(struct tcache_stack *stack) {
 /* Sizes beyond the table. Not inlined: its registers would cost the fast path. */
 static __attribute__((noinline)) void *malloc_beyond(sharena_t *heap, size_t size) {
     const struct thread_record *record = thread_record;
-    if (LIKELY(record->hint_heap == heap && size <= (size_t)LARGE_BYTES_MAX)) {
+    if (LIKELY(record->hint_heap == heap && size <= (size_t)CACHED_BYTES_MAX)) {
         struct tcache *tcache = record->hint_tcache;
         void *block = pop_or_null(&tcache->stacks[sizeclass_of(size) + 1]);
         if (LIKELY(block != NULL)) {

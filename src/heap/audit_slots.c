@@ -92,23 +92,32 @@ struct extent {
     const shared_ptr *top;
 };
 
-/* NULL: the slot never had a cache. */
-static int is_in_storage(const struct tcache *tcache, uint32_t size_class, const shared_ptr *at) {
-    const shared_ptr *first = &tcache->storage[sizeclass_stack_first(size_class)];
-    return at == NULL || (at >= first && at <= first + sizeclass_stack_entries(size_class) &&
-                          (uintptr_t)at % sizeof(*at) == 0);
+static int is_at_home(const struct stack_home *home, const shared_ptr *at) {
+    return at >= home->first && at <= home->first + home->entries &&
+           (uintptr_t)at % sizeof(*at) == 0;
 }
 
-/* 0 if it is out of its storage, or looked so because its thread moved it meanwhile. */
-static int read_extent(const struct tcache *tcache, uint32_t size_class, struct extent *extent) {
-    const struct tcache_stack *stack = &tcache->stacks[size_class + 1];
+/* 0 if it is out of its storage, or looked so because its thread moved it meanwhile. All is NULL
+ * where the slot never had a cache. Who dies as a stack moves may leave `base` and `full` behind;
+ * the thread's own hints. */
+static int read_extent(const sharena_t *heap, struct thread_slot *slot, uint32_t index,
+                       struct extent *extent) {
+    const struct tcache_stack *stack = &slot_tcache(slot)->stacks[index];
+    const shared_ptr *first = shared_get(&slot_tcache(slot)->first[index]);
+    const shared_ptr *base = shared_get(&stack->base);
+    const shared_ptr *full = shared_get(&stack->full);
     extent->bottom = shared_get(&stack->bottom);
     extent->top = shared_get(&stack->top);
-    return extent->bottom <= extent->top && (extent->bottom == NULL) == (extent->top == NULL) &&
-           is_in_storage(tcache, size_class, extent->bottom) &&
-           is_in_storage(tcache, size_class, extent->top) &&
-           is_in_storage(tcache, size_class, shared_get(&stack->base)) &&
-           is_in_storage(tcache, size_class, shared_get(&stack->full));
+    if (first == NULL) {
+        return extent->bottom == NULL && extent->top == NULL && base == NULL && full == NULL;
+    }
+    const struct stack_home homes[] = {tcache_home(heap, slot, index, 0),
+                                       tcache_home(heap, slot, index, 1)};
+    const struct stack_home *home = &homes[first == homes[0].first ? 0 : 1];
+    return first == home->first && extent->bottom <= extent->top &&
+           is_at_home(home, extent->bottom) && is_at_home(home, extent->top) &&
+           (is_at_home(&homes[0], base) || is_at_home(&homes[1], base)) &&
+           (is_at_home(&homes[0], full) || is_at_home(&homes[1], full));
 }
 
 /* How many caches hold the block at this moment. */
@@ -116,10 +125,9 @@ static uint32_t count_holders(const sharena_t *heap, const void *block) {
     uint32_t holders = 0;
     uint32_t high = shared_get(&heap_state(heap)->threads_high);
     for (uint32_t i = 0; i < high; i++) {
-        struct tcache *tcache = slot_tcache(heap_thread(heap, i));
-        for (uint32_t j = 1; j <= SIZE_CLASSES_CACHED; j++) {
+        for (uint32_t j = 0; j < TCACHE_STACKS; j++) {
             struct extent extent;
-            int is_sound = read_extent(tcache, j - 1, &extent);
+            int is_sound = read_extent(heap, heap_thread(heap, i), j, &extent);
             for (const shared_ptr *at = extent.bottom; is_sound && at < extent.top; at++) {
                 holders += shared_get(at) == block;
             }
@@ -187,12 +195,13 @@ static void audit_quarantine(struct audit *audit, struct thread_slot *slot) {
     }
 }
 
-static void audit_stack(struct audit *audit, struct thread_slot *slot, uint32_t size_class) {
-    const struct tcache *tcache = slot_tcache(slot);
+/* The stack `index` holds blocks of that class. */
+static void audit_stack(struct audit *audit, struct thread_slot *slot, uint32_t index,
+                        uint32_t size_class) {
     struct extent extent;
-    int is_sound = read_extent(tcache, size_class, &extent);
+    int is_sound = read_extent(audit->heap, slot, index, &extent);
     for (int i = 0; i < RETRIES && !is_sound && wait_shortly(audit); i++) {
-        is_sound = read_extent(tcache, size_class, &extent);
+        is_sound = read_extent(audit->heap, slot, index, &extent);
     }
     if (!is_sound) {
         audit_finding(audit, "thread slot %u: its stack of class %u is out of its storage",
@@ -202,6 +211,17 @@ static void audit_stack(struct audit *audit, struct thread_slot *slot, uint32_t 
     for (const shared_ptr *at = extent.bottom; at < extent.top; at++) {
         audit_cached(audit, shared_get(&slot->index), size_class, shared_get(at));
     }
+}
+
+/* What is on its way to its bins. */
+static void audit_flushing(struct audit *audit, struct thread_slot *slot) {
+    uint32_t size_class = shared_get(&slot_tcache(slot)->flushing_class);
+    if (size_class >= SIZE_CLASSES_SMALL) {
+        audit_finding(audit, "thread slot %u: flushes class %u, which has no bins",
+                      shared_get(&slot->index), size_class);
+        return;
+    }
+    audit_stack(audit, slot, TCACHE_FLUSHING, size_class);
 }
 
 /* A stack that stands for blocks that are not cached. */
@@ -356,9 +376,10 @@ static void audit_slot(struct audit *audit, struct thread_slot *slot,
     }
     wait_until_still(audit, slot, self);
     for (uint32_t i = 0; i < SIZE_CLASSES_CACHED; i++) {
-        audit_stack(audit, slot, i);
+        audit_stack(audit, slot, i + 1, i);
     }
     audit_quarantine(audit, slot);
+    audit_flushing(audit, slot);
     audit_empty_stack(audit, slot, 0);
     audit_empty_stack(audit, slot, TCACHE_UNCACHED);
     audit_empty_stack(audit, slot, TCACHE_SAMPLED);
@@ -392,9 +413,8 @@ static int is_on_top(const sharena_t *heap, struct thread_slot *slot, const void
     struct extent extent;
     uint32_t stack = shared_get(heap_page_map(heap) + page_of(heap, block)) /
                      (uint32_t)sizeof(struct tcache_stack);
-    return stack != 0 && stack <= SIZE_CLASSES_CACHED &&
-           read_extent(slot_tcache(slot), stack - 1, &extent) && extent.top != extent.bottom &&
-           shared_get(extent.top - 1) == block;
+    return stack != 0 && stack <= SIZE_CLASSES_CACHED && read_extent(heap, slot, stack, &extent) &&
+           extent.top != extent.bottom && shared_get(extent.top - 1) == block;
 }
 
 static int is_newest(struct thread_slot *slot, const void *block) {

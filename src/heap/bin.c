@@ -13,6 +13,7 @@
 #include "heap/bin.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "heap/arena.h"
 #include "heap/misuse.h"
@@ -20,27 +21,46 @@
 #include "ipc/journal.h"
 #include "ipc/lock.h"
 
-#define SECTION_ROOM 176u /* a tree operation, 2 x 16 page entries, and what goes with them */
+#define SECTION_ROOM 184u /* a tree operation, 2 x 16 page entries, and what goes with them */
+#define GIVEN_WORDS 8u    /* of a bitmap, most entries for the regions that go back together */
+#define LG_BUCKETS_MIN 7
+#define LG_BUCKETS_MAX 10
+#define LG_ARENA_BUCKETS 4
 
 struct tree bin_tree(const sharena_t *heap, struct bin *bin) {
     return (struct tree){(char *)heap_run(heap, 0), sizeof(struct run), &bin->nonfull};
 }
 
+static uint32_t bin_arena(const sharena_t *heap, const struct bin *bin) {
+    return (uint32_t)((heap_offset(heap, bin) - ARENAS_OFFSET) / ARENA_STRIDE);
+}
+
+/* The run that the page of a region of some bin is in. */
+static struct run *region_run(const sharena_t *heap, const void *ptr) {
+    uint32_t page = page_of(heap, ptr);
+    return heap_run(heap, page - (shared_get(heap_page_kind(heap, page)) & KIND_DISTANCE));
+}
+
+/* Whether ptr is the start of a region of the run of that shape at page `first`; which one. */
+static int is_region(const sharena_t *heap, const struct run_shape *shape, uint32_t first,
+                     const void *ptr, uint32_t *index) {
+    uint64_t offset = heap_offset(heap, ptr) - ((uint64_t)first << LG_PAGE);
+    *index = (uint32_t)(offset * shape->inverse >> 32);
+    return offset < (uint64_t)shape->regions * shape->region_bytes &&
+           (uint64_t)*index * shape->region_bytes == offset;
+}
+
 struct run *bin_find_run(const sharena_t *heap, const void *ptr, uint32_t *page, uint32_t *index) {
-    uint32_t at = page_of(heap, ptr);
-    uint32_t first = at - (shared_get(heap_page_kind(heap, at)) & KIND_DISTANCE);
-    struct run *run = heap_run(heap, first);
+    struct run *run = region_run(heap, ptr);
     uint32_t size_class = shared_get(&run->size_class);
+    uint32_t region;
     if (shared_get(&run->state) != RUN_BIN || size_class >= SIZE_CLASSES_SMALL) {
         return NULL;
     }
-    const struct run_shape *shape = sizeclass_run_shape(size_class);
-    uint64_t offset = heap_offset(heap, ptr) - ((uint64_t)first << LG_PAGE);
-    uint32_t region = (uint32_t)(offset * shape->inverse >> 32);
-    if (region >= shape->regions || (uint64_t)region * shape->region_bytes != offset) {
+    *page = (uint32_t)(run - heap_run(heap, 0));
+    if (!is_region(heap, sizeclass_run_shape(size_class), *page, ptr, &region)) {
         return NULL;
     }
-    *page = first;
     if (index != NULL) {
         *index = region;
     }
@@ -195,7 +215,7 @@ enum taker { FOR_STACK, IN_FLIGHT };
  * it, and only if the bin has nothing else: others may have freed regions since it was fetched. */
 static uint32_t take(sharena_t *heap, struct thread_slot *self, struct bin *bin,
                      uint32_t size_class, enum taker taker, void **out, uint32_t want) {
-    uint32_t arena = (uint32_t)((heap_offset(heap, bin) - ARENAS_OFFSET) / ARENA_STRIDE);
+    uint32_t arena = bin_arena(heap, bin);
     for (;;) {
         lock_acquire(heap, self, &bin->lock);
         uint32_t got = take_regions(heap, self, bin, out, want);
@@ -224,7 +244,7 @@ uint32_t bin_fill(sharena_t *heap, struct thread_slot *self, uint32_t arena, uin
                   uint32_t want) {
     struct tcache *tcache = slot_tcache(self);
     struct tcache_stack *stack = &tcache->stacks[size_class + 1];
-    void **start = (void **)&tcache->storage[sizeclass_stack_first(size_class)];
+    void **start = shared_get(&tcache->first[size_class + 1]);
     ASSERT(shared_get(&stack->top) == shared_get(&stack->bottom));
     struct bin *bin = &heap_arena(heap, arena)->bins[size_class];
     uint32_t got = take(heap, self, bin, size_class, FOR_STACK, start, want);
@@ -246,25 +266,22 @@ static struct bin *bin_of(const sharena_t *heap, const struct run *run) {
     return &heap_arena(heap, shared_get(&run->arena))->bins[shared_get(&run->size_class)];
 }
 
-/* Section: one region goes back. EMPTIED: its run went into the hand. */
-static enum give_result give_region(sharena_t *heap, struct thread_slot *self, struct bin *bin,
-                                    void *ptr) {
+/* Of a pointer that did not go to the bin. */
+static int is_of_other_arena(const sharena_t *heap, const struct bin *bin, const void *ptr) {
     uint32_t page;
-    uint32_t index;
-    struct run *run = bin_find_run(heap, ptr, &page, &index);
-    if (run == NULL || bin_of(heap, run) != bin) {
-        return BAD_POINTER; /* or one that was freed before, and its run is another bin's by now */
-    }
-    shared_u64 *word = run_bitmap_word(run, index);
-    uint64_t bits = shared_get(word);
-    uint64_t bit = 1ull << index % 64;
-    if ((bits & bit) != 0) {
-        return DOUBLE_FREE;
-    }
-    uint32_t free_regions = shared_get(&run->free_regions) + 1u;
-    journal_set(self, word, bits | bit);
-    journal_set(self, &run->free_regions, (uint16_t)free_regions);
+    const struct run *run = bin_find_run(heap, ptr, &page, NULL);
+    uint32_t arena = bin_arena(heap, bin);
+    return run != NULL && shared_get(&run->arena) != arena &&
+           &heap_arena(heap, arena)->bins[shared_get(&run->size_class)] == bin;
+}
+
+/* Section: the run has `given` free regions more. EMPTIED: all, so it went into the hand. */
+static enum give_result count_free(sharena_t *heap, struct thread_slot *self, struct bin *bin,
+                                   uint32_t page, uint32_t given) {
+    struct run *run = heap_run(heap, page);
+    uint32_t free_regions = shared_get(&run->free_regions) + given;
     uint32_t place = shared_get(&run->extra);
+    journal_set(self, &run->free_regions, (uint16_t)free_regions);
     if (free_regions == sizeclass_run_shape(shared_get(&run->size_class))->regions) {
         if (place == BIN_NONFULL) {
             tree_remove(self, bin_tree(heap, bin), page);
@@ -279,6 +296,44 @@ static enum give_result give_region(sharena_t *heap, struct thread_slot *self, s
         tree_insert(self, bin_tree(heap, bin), page);
     }
     return GIVEN;
+}
+
+/* Section: the first of the regions goes back, and with it those that follow and are of the same
+ * run, up to some that are elsewhere in its bitmap; *given of them. What is wrong with another than
+ * the first will be found when it is the first. */
+static enum give_result give_regions(sharena_t *heap, struct thread_slot *self, struct bin *bin,
+                                     void *const *ptrs, uint32_t count, uint32_t *given) {
+    uint32_t page;
+    uint32_t index;
+    struct run *run = bin_find_run(heap, ptrs[0], &page, &index);
+    if (run == NULL || bin_of(heap, run) != bin) {
+        return BAD_POINTER; /* or one that was freed before, and its run is another bin's by now */
+    }
+    const struct run_shape *shape = sizeclass_run_shape(shared_get(&run->size_class));
+    shared_u64 *word = run_bitmap_word(run, index);
+    uint64_t bits = shared_get(word);
+    uint32_t words = 1;
+    uint32_t done = 0;
+    for (; (bits & 1ull << index % 64) == 0; word = run_bitmap_word(run, index)) {
+        bits |= 1ull << index % 64;
+        done++;
+        if (done == count || !is_region(heap, shape, page, ptrs[done], &index)) {
+            break;
+        }
+        if (run_bitmap_word(run, index) != word) {
+            if (++words > GIVEN_WORDS) {
+                break;
+            }
+            journal_set(self, word, bits);
+            bits = shared_get(run_bitmap_word(run, index));
+        }
+    }
+    journal_set(self, word, bits);
+    if (done == 0) {
+        return DOUBLE_FREE;
+    }
+    *given = done;
+    return count_free(heap, self, bin, page, done);
 }
 
 static int is_bad(enum give_result result) {
@@ -305,41 +360,19 @@ static uint32_t arena_of(const sharena_t *heap, const void *ptr) {
     return run != NULL ? shared_get(&run->arena) : NO_ARENA;
 }
 
-/* Swaps the regions of `arena` to the front, in journaled steps of the thread's own
- * slot; how many. */
-static uint32_t group(sharena_t *heap, struct thread_slot *self, shared_ptr *items, uint32_t count,
-                      uint32_t arena) {
-    uint32_t front = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        void *item = shared_get(&items[i]);
-        if (arena_of(heap, item) != arena) {
-            continue;
-        }
-        if (i != front) {
-            if (!journal_has_room(self, 2)) {
-                journal_commit(self);
-            }
-            journal_set(self, &items[i], shared_get(&items[front]));
-            journal_set(self, &items[front], item);
-        }
-        front++;
-    }
-    journal_commit(self);
-    return front;
-}
-
 /* The end of a section that gave items[0..given), `counted` of which were counted before. */
-static void commit_given(struct thread_slot *self, struct tcache_stack *stack, struct bin *bin,
-                         shared_ptr *items, uint32_t given, uint32_t counted) {
+static void commit_given(struct thread_slot *self, struct bin *bin, shared_ptr *items,
+                         uint32_t given, uint32_t counted) {
     journal_set(self, &bin->regions_given, shared_get(&bin->regions_given) + given - counted);
-    journal_set(self, &stack->bottom, &items[given]);
+    journal_set(self, &slot_tcache(self)->stacks[TCACHE_FLUSHING].bottom, &items[given]);
     journal_commit(self);
 }
 
-/* Gives items[0..count) to their one bin until all are given, a run is in the hand, or one was bad,
- * which is dropped; how many. */
-static uint32_t flush_some(sharena_t *heap, struct thread_slot *self, struct tcache_stack *stack,
-                           struct bin *bin, shared_ptr *items, uint32_t count) {
+/* Gives items[0..count) to the bin, until one is of another arena, a run is in the hand, or one
+ * was bad, which is dropped. */
+static void give_some(sharena_t *heap, struct thread_slot *self, struct bin *bin, shared_ptr *items,
+                      uint32_t count) {
+    const void *bad = NULL;
     uint32_t given = 0;
     uint32_t counted = 0;
     enum give_result result = GIVEN;
@@ -347,52 +380,131 @@ static uint32_t flush_some(sharena_t *heap, struct thread_slot *self, struct tca
     count_one(&bin->flushes);
     while (given < count && result == GIVEN) {
         if (!journal_has_room(self, SECTION_ROOM)) {
-            commit_given(self, stack, bin, items, given, counted);
+            commit_given(self, bin, items, given, counted);
             counted = given;
         }
-        result = give_region(heap, self, bin, shared_get(&items[given]));
-        counted += (uint32_t)is_bad(result); /* dropped, not given */
-        given++;
+        uint32_t more = 1;
+        result = give_regions(heap, self, bin, (void **)&items[given], count - given, &more);
+        if (UNLIKELY(is_bad(result))) {
+            if (is_of_other_arena(heap, bin, shared_get(&items[given]))) {
+                break;
+            }
+            bad = shared_get(&items[given]);
+            counted++; /* dropped, not given */
+        }
+        given += more;
     }
-    commit_given(self, stack, bin, items, given, counted);
+    commit_given(self, bin, items, given, counted);
     lock_release(heap, self, &bin->lock);
     if (result == EMPTIED) {
         arena_give(heap, self);
-    } else if (UNLIKELY(is_bad(result))) {
-        report(heap, self, shared_get(&items[given - 1]), result);
+    } else if (UNLIKELY(bad != NULL)) {
+        report(heap, self, bad, result);
     }
-    return given;
 }
 
-/* Flushes the regions of one arena, that of the oldest, among the `count` oldest; how many. */
-static uint32_t flush_arena(sharena_t *heap, struct thread_slot *self, struct tcache_stack *stack,
-                            uint32_t size_class, uint32_t count) {
-    shared_ptr *items = shared_get(&stack->bottom);
-    void *oldest = shared_get(&items[0]);
-    uint32_t arena = arena_of(heap, oldest);
-    if (UNLIKELY(arena == NO_ARENA)) {
-        journal_set(self, &stack->bottom, &items[1]);
-        journal_commit(self);
-        report(heap, self, oldest, BAD_POINTER);
-        return 1;
+void bin_flush_rest(sharena_t *heap, struct thread_slot *self) {
+    struct tcache *tcache = slot_tcache(self);
+    struct tcache_stack *stack = &tcache->stacks[TCACHE_FLUSHING];
+    while (shared_get(&stack->bottom) != shared_get(&stack->top)) {
+        shared_ptr *items = shared_get(&stack->bottom);
+        void *oldest = shared_get(&items[0]);
+        uint32_t arena = arena_of(heap, oldest);
+        if (UNLIKELY(arena == NO_ARENA)) {
+            journal_set(self, &stack->bottom, &items[1]);
+            journal_commit(self);
+            report(heap, self, oldest, BAD_POINTER);
+        } else {
+            give_some(heap, self,
+                      &heap_arena(heap, arena)->bins[shared_get(&tcache->flushing_class)], items,
+                      (uint32_t)((shared_ptr *)shared_get(&stack->top) - items));
+        }
     }
-    struct bin *bin = &heap_arena(heap, arena)->bins[size_class];
-    uint32_t grouped = group(heap, self, items, count, arena);
-    for (uint32_t done = 0; done < grouped;) {
-        done += flush_some(heap, self, stack, bin, items + done, grouped - done);
+}
+
+/* An order that has the regions of one arena together, and in it those of one run: near enough, by
+ * 2^(lg_arenas + lg_runs) buckets, which several may share. */
+struct order {
+    const sharena_t *heap;
+    uint32_t lg_arenas;
+    uint32_t lg_runs;
+};
+
+static uint16_t bucket_of(const struct order *order, const void *ptr) {
+    const struct run *run = region_run(order->heap, ptr);
+    uint32_t bucket = (uint32_t)(run - heap_run(order->heap, 0)) & ((1u << order->lg_runs) - 1);
+    if (order->lg_arenas != 0) {
+        uint32_t arena = shared_get(&run->arena) & ((1u << order->lg_arenas) - 1);
+        bucket |= arena << order->lg_runs;
     }
-    return grouped;
+    return (uint16_t)bucket;
+}
+
+static struct order order_for(const sharena_t *heap, const shared_ptr *items, uint32_t count) {
+    uint32_t lg_buckets = count < 256 ? LG_BUCKETS_MIN : LG_BUCKETS_MAX;
+    uint32_t arena = shared_get(&region_run(heap, shared_get(&items[0]))->arena);
+    for (uint32_t i = 1; i < count; i++) {
+        if (shared_get(&region_run(heap, shared_get(&items[i]))->arena) != arena) {
+            return (struct order){heap, LG_ARENA_BUCKETS, lg_buckets - LG_ARENA_BUCKETS};
+        }
+    }
+    return (struct order){heap, 0, lg_buckets};
+}
+
+/* Copies them to `to`, which nobody owns, in order: a counting sort. The bucket of a bad pointer
+ * may change meanwhile, so it is looked up once. */
+static void sort_regions(const sharena_t *heap, const shared_ptr *from, uint32_t count,
+                         shared_ptr *to) {
+    uint16_t next[1u << LG_BUCKETS_MAX];
+    uint16_t bucket[FLUSH_ENTRIES];
+    struct order order = order_for(heap, from, count);
+    uint32_t buckets = 1u << (order.lg_arenas + order.lg_runs);
+    memset(next, 0, buckets * sizeof(next[0]));
+    for (uint32_t i = 0; i < count; i++) {
+        bucket[i] = bucket_of(&order, shared_get(&from[i]));
+        next[bucket[i]]++;
+    }
+    for (uint32_t i = 0, before = 0; i < buckets; i++) {
+        uint32_t here = next[i];
+        next[i] = (uint16_t)before;
+        before += here;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        shared_prepare(&to[next[bucket[i]]++].value_, shared_get(&from[i]));
+    }
+}
+
+/* The `count` oldest go over to the stack TCACHE_FLUSHING, sorted; it is empty. */
+static void begin_flush(sharena_t *heap, struct thread_slot *self, uint32_t size_class,
+                        uint32_t count) {
+    struct tcache *tcache = slot_tcache(self);
+    struct tcache_stack *from = &tcache->stacks[size_class + 1];
+    struct tcache_stack *to = &tcache->stacks[TCACHE_FLUSHING];
+    shared_ptr *oldest = shared_get(&from->bottom);
+    shared_ptr *first = shared_get(&tcache->first[TCACHE_FLUSHING]);
+    ASSERT(shared_get(&to->top) == shared_get(&to->bottom));
+    sort_regions(heap, oldest, count, first);
+    shared_order();
+    journal_set(self, &tcache->flushing_class, size_class);
+    journal_set(self, &to->bottom, first);
+    journal_set(self, &to->top, first + count);
+    journal_set(self, &from->bottom, oldest + count);
+    journal_commit(self);
 }
 
 void bin_flush(sharena_t *heap, struct thread_slot *self, uint32_t size_class, uint32_t count) {
-    struct tcache_stack *stack = &slot_tcache(self)->stacks[size_class + 1];
+    bin_flush_rest(heap, self); /* nothing, unless somebody jumped out of a misuse */
     while (count > 0) {
-        count -= flush_arena(heap, self, stack, size_class, count);
+        uint32_t some = count < FLUSH_ENTRIES ? count : FLUSH_ENTRIES;
+        begin_flush(heap, self, size_class, some);
+        bin_flush_rest(heap, self);
+        count -= some;
     }
 }
 
 void bin_give_one(sharena_t *heap, struct thread_slot *self, void *ptr) {
     uint32_t page;
+    uint32_t given;
     const struct run *run = bin_find_run(heap, ptr, &page, NULL);
     if (run == NULL) {
         journal_set(self, &self->pending.kind, PENDING_NONE);
@@ -402,7 +514,7 @@ void bin_give_one(sharena_t *heap, struct thread_slot *self, void *ptr) {
     }
     struct bin *bin = bin_of(heap, run);
     lock_acquire(heap, self, &bin->lock);
-    enum give_result result = give_region(heap, self, bin, ptr);
+    enum give_result result = give_regions(heap, self, bin, &ptr, 1, &given);
     if (!is_bad(result)) {
         journal_set(self, &bin->regions_given, shared_get(&bin->regions_given) + 1);
     }

@@ -14,9 +14,12 @@ uint32_t bin_fill(sharena_t *heap, struct thread_slot *self, uint32_t arena, uin
  * caller clears that. NULL with error_set (ENOMEM). */
 void *bin_take_one(sharena_t *heap, struct thread_slot *self, uint32_t arena, uint32_t size_class);
 
-/* Gives the `count` oldest regions of self's stack back to their bins, each bin locked as few times
- * as the journal allows. */
+/* Gives the `count` oldest regions of self's stack back to their bins, run by run, each bin locked
+ * as few times as may be. */
 void bin_flush(sharena_t *heap, struct thread_slot *self, uint32_t size_class, uint32_t count);
+
+/* The end of a flush that was begun: what stands in self's stack TCACHE_FLUSHING goes back. */
+void bin_flush_rest(sharena_t *heap, struct thread_slot *self);
 
 /* Gives one region back past the cache; ends self's pending step in the same commit. */
 void bin_give_one(sharena_t *heap, struct thread_slot *self, void *ptr);

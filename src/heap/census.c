@@ -216,7 +216,7 @@ static void count_quarantine(struct thread_slot *slot, uint32_t size_class,
 struct census_blocks census_cache(struct thread_slot *slot, uint32_t size_class) {
     uint32_t count = stack_count(&slot_tcache(slot)->stacks[size_class + 1]);
     struct census_blocks blocks = {0};
-    if (count <= sizeclass_stack_entries(size_class)) {
+    if (count <= sizeclass_grown_entries(size_class)) {
         blocks.out = count;
         blocks.bytes = count * sizeclass_bytes(size_class);
     }

@@ -27,8 +27,10 @@ static inline struct heap_geometry geometry_of(uint64_t total_bytes) {
     geometry.kinds_offset = PAGE_MAP_OFFSET + round_up(pages * sizeof(uint16_t), PAGE_BYTES);
     geometry.runs_offset = geometry.kinds_offset + round_up(pages * sizeof(uint16_t), PAGE_BYTES);
     geometry.chunks_offset = geometry.runs_offset + pages * sizeof(struct run);
-    geometry.data_offset = round_up(
-        geometry.chunks_offset + (total_bytes >> LG_CHUNK) * sizeof(struct chunk), CHUNK_BYTES);
+    /* What the first chunk adds to page_map and kinds begins a page of them, and is charged. */
+    geometry.data_offset =
+        round_up(geometry.chunks_offset + (total_bytes >> LG_CHUNK) * sizeof(struct chunk),
+                 (uint64_t)PAGE_BYTES / sizeof(uint16_t) * PAGE_BYTES);
     return geometry;
 }
 

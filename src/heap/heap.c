@@ -56,6 +56,7 @@ uint64_t heap_fingerprint(void) {
                               QUARANTINES_OFFSET,
                               offsetof(struct run, bitmap),
                               offsetof(struct tcache, storage),
+                              GROWN_BYTES,
                               LG_CHUNK,
                               ARENAS_MAX,
                               SHARENA_ROOTS_MAX,

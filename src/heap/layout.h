@@ -7,6 +7,7 @@
  *     MODULES_OFFSET    struct module           512 bytes each      program or library of a profile
  *     SAMPLES_OFFSET    struct sample           352 bytes each      sampled block
  *     QUARANTINES_OFFSET  shared_ptr []         64 KiB each         thread slot
+ *     GROWN_OFFSET      shared_ptr []           4 MiB each          thread slot: stacks that grew
  *     PAGE_MAP_OFFSET   uint16_t page_map[]     what free needs     page of the file
  *     kinds             uint16_t page_kind[]    where its run is    page of the file
  *     runs              struct run[]            64 bytes each       page of the file
@@ -33,6 +34,7 @@
 
 #include "heap/prof_layout.h"
 #include "heap/sizeclass.h"
+#include "heap/tcache_layout.h"
 #include "ipc/layout.h"
 
 #define LG_CHUNK 21
@@ -200,33 +202,6 @@ struct root_table {
     shared_u32 high;         /* entries ever used */
     uint32_t reserved[15];
     struct root roots[SHARENA_ROOTS_MAX];
-};
-
-/* ---- tcache: the heap's part of a thread slot ---- */
-
-struct tcache_stack {  /* 32 bytes; all four point into the stack's storage */
-    shared_ptr top;    /* behind the newest; the store that pops or pushes */
-    shared_ptr base;   /* a pop at this point takes the slow path: bottom, or the low-water mark */
-    shared_ptr full;   /* a push at this point takes the slow path */
-    shared_ptr bottom; /* the oldest: the thread owns what is in [bottom, top); NULLs are holes */
-};
-
-/* stacks[0] is always empty and full: what page_map 0 leads to. Class c has stacks[c + 1]; the last
- * two are like the first, and stand for all classes without a cache and for all sampled blocks. */
-#define TCACHE_STACKS (SIZE_CLASSES_CACHED + 3u)
-#define TCACHE_UNCACHED (SIZE_CLASSES_CACHED + 1u)
-#define TCACHE_SAMPLED (SIZE_CLASSES_CACHED + 2u)
-#define TCACHE_STORAGE 5504u /* entries, all classes together */
-
-struct tcache {
-    struct tcache_stack stacks[TCACHE_STACKS];
-    shared_u32 gc_class; /* next to be looked at by the GC; private to the thread, as the rest */
-    shared_u32 gc_ticks;
-    shared_u64 taken_bytes; /* statistics: of blocks that came from an arena or the pool ... */
-    shared_u64 given_bytes; /* ... and went back, through the cache or past it */
-    shared_u32 lg_divisor[TCACHE_STACKS]; /* a fill takes capacity >> lg_divisor */
-    shared_u32 low_water[TCACHE_STACKS];  /* 1: the mark was reached since the last GC step */
-    shared_ptr storage[TCACHE_STORAGE];
 };
 
 /* ---- quarantine: freed blocks of a thread that wait before they go back ---- */

@@ -14,7 +14,9 @@
 #define SAMPLES_OFFSET (MODULES_OFFSET + (uint64_t)MODULES_MAX * sizeof(struct module))
 #define QUARANTINES_OFFSET (SAMPLES_OFFSET + (uint64_t)SAMPLES_MAX * sizeof(struct sample))
 #define QUARANTINE_BYTES THREAD_SLOT_BYTES /* as far apart as the slots */
-#define PAGE_MAP_OFFSET (QUARANTINES_OFFSET + (uint64_t)THREADS_MAX * QUARANTINE_BYTES)
+#define GROWN_OFFSET (QUARANTINES_OFFSET + (uint64_t)THREADS_MAX * QUARANTINE_BYTES)
+#define GROWN_BYTES (1u << 22)
+#define PAGE_MAP_OFFSET (GROWN_OFFSET + (uint64_t)THREADS_MAX * GROWN_BYTES)
 
 _Static_assert(sizeof(struct run) == 64, "one line per page");
 _Static_assert(sizeof(struct chunk) == 32, "two per line");

@@ -78,7 +78,8 @@ static uint64_t cached_bytes(struct thread_slot *slot) {
     for (uint32_t i = 1; i <= SIZE_CLASSES_CACHED; i++) {
         bytes += stack_count(&tcache->stacks[i]) * sizeclass_bytes(i - 1);
     }
-    return bytes;
+    return bytes + stack_count(&tcache->stacks[TCACHE_FLUSHING]) *
+                       sizeclass_bytes(shared_get(&tcache->flushing_class));
 }
 
 void reap_empty(sharena_t *heap, struct thread_slot *slot) {

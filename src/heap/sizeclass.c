@@ -15,6 +15,8 @@
 #define RUN_REGIONS_MIN 4u
 #define BITMAP_FIRST_BITS 320u /* in the run entry of the first page; 512 in each that follows */
 #define STACK_BYTES 32u
+#define GROWN_ENTRIES_MAX 16384u
+#define GROWN_CLASS_BYTES (8u << 20) /* blocks of one class that a grown stack may hold */
 
 uint16_t sizeclass_stack_offset[LOOKUP_BYTES_MAX + 1];
 
@@ -22,6 +24,7 @@ static uint8_t class_of_size[LOOKUP_BYTES_MAX / 8 + 1];
 static uint32_t size_of_class[SIZE_CLASSES_CACHED];
 static struct run_shape shapes[SIZE_CLASSES_SMALL];
 static uint32_t stack_first[SIZE_CLASSES_CACHED];
+static uint32_t grown_first[SIZE_CLASSES_CACHED];
 
 static uint32_t compute_class(size_t size) {
     if (size <= 8) {
@@ -75,12 +78,24 @@ uint32_t sizeclass_stack_first(uint32_t size_class) {
     return stack_first[size_class];
 }
 
+uint32_t sizeclass_grown_entries(uint32_t size_class) {
+    size_t entries = GROWN_CLASS_BYTES / compute_bytes(size_class);
+    return entries < GROWN_ENTRIES_MAX ? (uint32_t)entries : GROWN_ENTRIES_MAX;
+}
+
+uint32_t sizeclass_grown_first(uint32_t size_class) {
+    return grown_first[size_class];
+}
+
 void sizeclass_init(void) {
     uint32_t first = 0;
+    uint32_t grown = 0;
     for (uint32_t i = 0; i < SIZE_CLASSES_CACHED; i++) {
         size_of_class[i] = (uint32_t)compute_bytes(i);
         stack_first[i] = first;
         first += sizeclass_stack_entries(i);
+        grown_first[i] = grown;
+        grown += sizeclass_grown_entries(i);
         if (i < SIZE_CLASSES_SMALL) {
             shapes[i] = compute_shape(size_of_class[i]);
         }

@@ -23,6 +23,7 @@
 #define SMALL_BYTES_MAX 14336u
 #define LARGE_BYTES_MIN 16384u
 #define LARGE_BYTES_MAX (7u << 18)
+#define CACHED_BYTES_MAX (4u << 20)
 #define LOOKUP_BYTES_MAX 4096u
 #define REGIONS_MAX 4096u
 
@@ -58,5 +59,9 @@ size_t sizeclass_aligned_size(size_t size, size_t alignment);
 /* Storage of the stack of a cached class: entries, and the first one's index in tcache.storage. */
 uint32_t sizeclass_stack_entries(uint32_t size_class);
 uint32_t sizeclass_stack_first(uint32_t size_class);
+
+/* The same of the storage that the stack moves to when it grows; its index there. */
+uint32_t sizeclass_grown_entries(uint32_t size_class);
+uint32_t sizeclass_grown_first(uint32_t size_class);
 
 #endif

@@ -11,6 +11,13 @@
  * into the unused part first; a kill between its two stores loses that one block, and never hands
  * it out twice.
  *
+ * A stack that was full, empty and full again becomes bigger, as long as all that the thread's
+ * stacks grew by is within `tcache_bytes`; large classes begin with none. The GC takes capacity
+ * back from stacks that did not run full since it last came.
+ *
+ * What goes back to bins is first moved, in an order that is good for them, into the stack
+ * TCACHE_FLUSHING: so it has an owner on the way, and the stack it came from can be made ready.
+ *
  * base is bottom, or the low-water mark of the cache's GC: a pop that reaches it takes the slow
  * path once and lowers it by half. What stays below it until the next GC step was not needed and is
  * flushed.
@@ -57,11 +64,18 @@ static inline uint32_t stack_count(const struct tcache_stack *stack) {
 }
 
 static inline uint32_t stack_capacity(const struct tcache *tcache, uint32_t stack_index) {
-    if (stack_index == 0 || stack_index > SIZE_CLASSES_CACHED) {
-        return 0;
-    }
-    const shared_ptr *first = &tcache->storage[sizeclass_stack_first(stack_index - 1)];
-    return (uint32_t)((const shared_ptr *)shared_get(&tcache->stacks[stack_index].full) - first);
+    return shared_get(&tcache->capacity[stack_index]);
 }
+
+/* Where a stack may lie. */
+struct stack_home {
+    shared_ptr *first;
+    uint32_t entries;
+};
+
+/* In the slot, which is backed; or (is_grown) in the thread's part of the file for stacks that
+ * grew, which is backed as far as they grew. */
+struct stack_home tcache_home(const sharena_t *heap, struct thread_slot *slot, uint32_t stack_index,
+                              int is_grown);
 
 #endif

@@ -24,10 +24,11 @@ enum conf_source {
 struct conf {                         /* per process and heap; opt.<name> in ctl */
     uint32_t narenas;                 /* 0: 4 x CPUs; at most ARENAS_MAX */
     uint32_t tcache;                  /* bool */
-    uint32_t lg_tcache_max;           /* largest cached size; 15 = 32 KiB */
+    uint32_t lg_tcache_max;           /* largest cached size; 22 = 4 MiB */
     uint32_t tcache_nslots_small_min; /* stack limits, blocks */
     uint32_t tcache_nslots_small_max;
     uint32_t tcache_nslots_large;
+    uint32_t tcache_bytes;      /* what stacks may grow by, all together */
     uint32_t cache_oblivious;   /* bool: large blocks start at a random line of their page */
     uint32_t prof;              /* bool: some allocations are sampled */
     uint32_t lg_prof_sample;    /* one byte in 2^this is; 0: each block */

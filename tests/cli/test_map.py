@@ -148,8 +148,11 @@ class Map(support.Case):
         self.assertEqual(tails, 4 * CHUNK_PAGES // 2)  # 3 of 2 * 2 MiB, and 5 of 3 * 2 MiB
 
     def test_blocks_in_caches_are_told_apart(self):
-        content = Content(self, self.heap, "lg_tcache_max:22")
-        for order in ("alloc 64 100", "free 64 1", "alloc 20000 6", "free 20000 2",
+        content = Content(self, self.heap)
+        for count in (1, 2, 4):  # until the cache has room for four
+            content.tell("alloc 20000 %d" % count)
+            content.tell("free 20000 1")
+        for order in ("flush", "alloc 64 100", "free 64 1", "alloc 20000 6", "free 20000 2",
                       "alloc 3000000 2", "free 3000000 2"):
             content.tell(order)
         report = content.report()

@@ -169,17 +169,30 @@ static int act_malloc_batch(struct stage *stage) {
     return made == BATCH ? 0 : stage_fail(stage, "only %zu blocks", made);
 }
 
+static struct tcache_stack *own_stack(const struct stage *stage) {
+    return &slot_tcache(thread_find_slot(stage->heap))->stacks[stage->size_class + 1];
+}
+
+/* A stack of large blocks, which begins with room for none, as it is when it grew to two. */
+static int ready_room(struct stage *stage) {
+    struct tcache *tcache = slot_tcache(thread_find_slot(stage->heap));
+    uint32_t stack = stage->size_class + 1;
+    if ((stage->scenario->flags & CACHE_ALL) != 0 && stack > SIZE_CLASSES_SMALL) {
+        shared_ptr *first = shared_get(&tcache->first[stack]);
+        shared_store(&tcache->capacity[stack], 2u);
+        shared_store(&tcache->stacks[stack].full, first + 2);
+    }
+    return 0;
+}
+
 static int ready_cached(struct stage *stage) {
+    (void)ready_room(stage);
     void *block = sharena_malloc(stage->heap, stage->bytes);
     sharena_free(stage->heap, block);
     return block != NULL ? 0 : stage_fail(stage, "nothing to cache: %s", sharena_errormsg());
 }
 
 /* ---- free ---- */
-
-static struct tcache_stack *own_stack(const struct stage *stage) {
-    return &slot_tcache(thread_find_slot(stage->heap))->stacks[stage->size_class + 1];
-}
 
 static int is_full(const struct stage *stage) {
     const struct tcache_stack *stack = own_stack(stage);
@@ -195,6 +208,7 @@ static int ready_full(struct stage *stage) {
     if (stage_flush(stage) != 0) {
         return -1;
     }
+    (void)ready_room(stage);
     const struct tcache_stack *stack = own_stack(stage);
     uint32_t capacity = (uint32_t)((shared_ptr *)shared_get(&stack->full) -
                                    (shared_ptr *)shared_get(&stack->bottom));
@@ -205,6 +219,14 @@ static int ready_full(struct stage *stage) {
     }
     sharena_free_batch(stage->heap, count, blocks);
     return is_full(stage) ? 0 : stage_fail(stage, "the cache is not full: %u blocks", count);
+}
+
+/* ... and the next free will make it bigger, which moves the bigger ones. */
+static int ready_grow(struct stage *stage) {
+    struct tcache *tcache = slot_tcache(thread_find_slot(stage->heap));
+    shared_store(&tcache->grown_most, (uint64_t)1 << 30);
+    shared_store(&tcache->demand[stage->size_class + 1], TCACHE_RAN_DRY);
+    return ready_full(stage);
 }
 
 static int act_free(struct stage *stage) {
@@ -504,7 +526,9 @@ const struct scenario alloc_scenarios[] = {
     {"aligned_alloc", 0, CLASS_LAST, ON_ALL, 0, 1, NULL, NULL, act_aligned, NULL, NULL},
     {"malloc_batch", 0, SMALL_LAST, ON_ALL, EVERY_FOURTH, 1, NULL, NULL, act_malloc_batch, NULL,
      NULL},
-    {"free_hit", 0, CACHED_LAST, ON_ALL, CACHE_ALL, 0, with_subject, NULL, act_free, NULL, NULL},
+    {"free_hit", 0, CACHED_LAST, ON_ALL, CACHE_ALL, 0, with_subject, ready_room, act_free, NULL,
+     NULL},
+    {"free_grow", 0, CACHED_LAST, ON_ALL, 0, 0, with_subject, ready_grow, act_free, NULL, NULL},
     {"free_full", 0, CACHED_LAST, ON_ALL, CACHE_ALL, 0, with_subject, ready_full, act_free, NULL,
      NULL},
     {"free_full_beside", 0, CACHED_LAST, ON_ALL, CACHE_ALL, 0, with_subject, ready_beside, act_free,

@@ -24,14 +24,14 @@ struct range {
 static const struct range copied[] = {
     {STATE_OFFSET, PAGE_BYTES},       /* */
     {PROCESSES_OFFSET, PAGE_BYTES},   /* the first 32 */
-    {THREADS_OFFSET, 3 * PAGE_BYTES}, /* the first one without the storage of its cache */
+    {THREADS_OFFSET, 4 * PAGE_BYTES}, /* the first one without the storage of its cache */
     {POOL_OFFSET, PAGE_BYTES},        {ROOTS_OFFSET, ROOTS_COPIED},
     {ARENAS_OFFSET, ARENA_STRIDE}, /* the first one, if there is one */
 };
 
 #define COPIED (sizeof(copied) / sizeof(copied[0]))
 
-static char copy[COPIED][3 * PAGE_BYTES];
+static char copy[COPIED][4 * PAGE_BYTES];
 
 static int punch(int fd, uint64_t from, uint64_t to) {
     return fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)from,

@@ -29,10 +29,10 @@ int stage_fail(struct stage *stage, const char *format, ...) {
 
 static void write_conf(const struct stage *stage, char *conf, size_t size) {
     unsigned flags = stage->scenario->flags;
-    (void)snprintf(conf, size, "dirty_decay_ms:-1,narenas:%d%s", (flags & TWO_ARENAS) != 0 ? 2 : 1,
-                   (flags & CACHE_ALL) != 0
-                       ? ",lg_tcache_max:22,tcache_nslots_large:2,tcache_nslots_small_max:20"
-                       : "");
+    (void)snprintf(conf, size, "dirty_decay_ms:-1,tcache_bytes:0,narenas:%d%s",
+                   (flags & TWO_ARENAS) != 0 ? 2 : 1,
+                   (flags & CACHE_ALL) != 0 ? ",tcache_nslots_large:2,tcache_nslots_small_max:20"
+                                            : "");
 }
 
 int stage_open(struct stage *stage) {

@@ -1,6 +1,7 @@
 /* scenarios_big.c -- large and huge blocks, alignment, and realloc of all kinds. */
 #include "scenario.h"
 
+#include "heap/geometry.h"
 #include "heap/heap.h"
 
 #define KB ((size_t)1 << 10)
@@ -15,6 +16,13 @@ static void warm_slot(struct stage *stage) {
 static void warm_one(struct stage *stage) {
     stage->block[0] = sharena_malloc(stage->heap, stage->bytes);
     NEED(stage->block[0] != NULL);
+}
+
+/* ... and the cache may keep it: its first. */
+static void warm_room(struct stage *stage) {
+    warm_one(stage);
+    struct tcache *tcache = slot_tcache(heap_enter(stage->heap));
+    shared_store(&tcache->grown_most, (uint64_t)stage->bytes * 2);
 }
 
 /* Three in a row, of which the middle one is the operation's, and its neighbours are free. */
@@ -109,7 +117,7 @@ const struct scenario scenarios_big[] = {
      MISSING(2, 80 * KB)},
     {"large_aligned", prepare_some, warm_slot, act_aligned, .bytes = 80 * KB, .to_bytes = 64 * KB,
      MISSING(1, 80 * KB)},
-    {"large_cached", .warm = warm_one, .act = act_free, .bytes = 20 * KB, MISSING(1, 20 * KB)},
+    {"large_cached", .warm = warm_room, .act = act_free, .bytes = 20 * KB, MISSING(1, 20 * KB)},
     {"huge_new", prepare_some, warm_slot, act_malloc, .bytes = 5 * MB, MISSING(1, 5 * MB)},
     {"huge_old", prepare_huge_free, warm_slot, act_malloc, .bytes = 5 * MB, MISSING(1, 5 * MB)},
     {"huge_free", prepare_huge_free, warm_one, act_free, .bytes = 5 * MB, MISSING(1, 5 * MB)},

@@ -52,6 +52,19 @@ static void warm_full(struct stage *stage) {
     NEED(shared_get(&own_stack(stage)->top) == shared_get(&own_stack(stage)->full));
 }
 
+/* Its stacks may grow, and this one ran dry. */
+static void allow_growth(struct stage *stage) {
+    struct tcache *tcache = own_tcache(stage);
+    shared_store(&tcache->grown_most, (uint64_t)64 << 20);
+    shared_store(&tcache->demand[sizeclass_of(stage->bytes) + 1], TCACHE_RAN_DRY);
+}
+
+/* ... and a full stack that will grow: beyond its place in the slot, if it is of big blocks. */
+static void warm_grow(struct stage *stage) {
+    warm_full(stage);
+    allow_growth(stage);
+}
+
 /* The cache's next slow path is a GC step of this class, and finds that all is unused. */
 static void warm_gc(struct stage *stage) {
     take_blocks(stage, 12);
@@ -60,6 +73,20 @@ static void warm_gc(struct stage *stage) {
     struct tcache_stack *stack = own_stack(stage);
     shared_store(&stack->base, (shared_ptr *)shared_get(&stack->top) - 1);
     shared_store(&tcache->gc_class, sizeclass_of(stage->bytes));
+    shared_store(&tcache->gc_ticks, 1u << 30);
+}
+
+/* The same of a stack that grew, and moved. */
+static void warm_gc_grown(struct stage *stage) {
+    warm_grow(stage);
+    sharena_free(stage->heap, stage->block[0]);
+    struct tcache *tcache = own_tcache(stage);
+    uint32_t stack = sizeclass_of(stage->bytes) + 1;
+    NEED(shared_get(&tcache->first[stack]) ==
+         tcache_home(stage->heap, heap_enter(stage->heap), stack, 1).first);
+    shared_store(&own_stack(stage)->base, shared_get(&own_stack(stage)->top));
+    shared_store(&tcache->demand[stack], 0u);
+    shared_store(&tcache->gc_class, stack - 1);
     shared_store(&tcache->gc_ticks, 1u << 30);
 }
 
@@ -177,7 +204,10 @@ const struct scenario scenarios_small[] = {
     {"free_flush", .warm = warm_full, .act = act_free, ONE_OF(1024)},
     {"free_flush_foreign", prepare_foreign, warm_foreign, act_free, ONE_OF(2048)},
     {"free_flush_foreign_512", prepare_foreign, warm_foreign, act_free, ONE_OF(512)},
+    {"free_grow", .warm = warm_grow, .act = act_free, ONE_OF(2048)},
+    {"free_grow_move", .warm = warm_grow, .act = act_free, ONE_OF(14336)},
     {"cache_gc", prepare_run, warm_gc, act_direct, ONE_OF(320)},
+    {"cache_gc_grown", .warm = warm_gc_grown, .act = act_direct, ONE_OF(14336)},
     {"cache_flush", prepare_run, warm_hit, act_flush, .bytes = 320},
     {"direct", prepare_run, warm_slot, act_direct, ONE_OF(320)},
     {"calloc", prepare_run, warm_slot, act_calloc, ONE_OF(256)},

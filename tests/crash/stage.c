@@ -70,8 +70,8 @@ void stage_free(struct stage *stage) {
 static int open_with(struct stage *stage, uint32_t flags, sharena_t **heap) {
     const struct sharena_options options = {.flags = flags,
                                             .capacity_bytes = CAPACITY_BYTES,
-                                            .conf =
-                                                "narenas:2,reap_interval_ms:-1,dirty_decay_ms:-1"};
+                                            .conf = "narenas:2,reap_interval_ms:-1,"
+                                                    "dirty_decay_ms:-1,tcache_bytes:0"};
     int error = sharena_open(stage->path, &options, heap);
     if (error != 0) {
         (void)fprintf(stderr, "stage: open: %s\n", sharena_errormsg());

@@ -128,6 +128,7 @@ static void test_the_limit_is_exact(void **state) {
 static void test_a_limit_that_is_passed_already(void **state) {
     (void)state;
     assert_int_equal(backing_add(heap, self, page, 2), 0);
+    keep(2);
     assert_true(charged_pages() > 1);
     set_limit_pages(1);
     assert_refused(backing_add(heap, self, page + 2, 1), ENOMEM, "limit");

@@ -359,11 +359,10 @@ static void test_a_flush_sorts_by_arena(void **state) {
     }
 }
 
-/* More blocks have to change places than fit into one step of the journal. */
-static void test_a_flush_that_moves_nearly_all(void **state) {
+/* All but one are of one arena. */
+static void test_a_flush_of_nearly_all(void **state) {
     (void)state;
     uint32_t count = sizeclass_stack_entries(1) - 1;
-    assert_true(2 * (count - 2) > JOURNAL_ENTRIES);
     assert_int_equal(arena_bind(heap, self, 1), 0);
     shared_ptr *first = shared_get(&stack_for(1)->bottom);
     for (uint32_t i = 0; i < count; i++) {
@@ -411,6 +410,51 @@ static void test_a_flush_of_many_runs(void **state) {
     shared_store(&stack_for(9)->top, first + left);
     flush(9);
     assert_int_equal(shared_get(&bin_of(0, 9)->runs), 0);
+}
+
+#define SPREAD 240u
+
+/* However mixed they are, each bin is locked once; what one run gets, it gets at once. */
+static void test_a_flush_locks_each_bin_once(void **state) {
+    (void)state;
+    static void *blocks[SPREAD];
+    uint32_t class_64 = sizeclass_of(64);
+    uint32_t acquired[2];
+    uint64_t seed = 3;
+    assert_int_equal(arena_bind(heap, self, 1), 0);
+    void *kept[2] = {take_one(0, class_64), take_one(1, class_64)}; /* so that no run is empty */
+    for (uint32_t i = 0; i < SPREAD; i++) {
+        blocks[i] = take_one(i < SPREAD - 50 ? i % 2 : 1, class_64);
+    }
+    tcache_flush(heap, self);
+    shared_ptr *first = shared_get(&stack_for(class_64)->bottom);
+    uint32_t count = 0;
+    for (uint32_t i = SPREAD; i > 0; i--) { /* in random order, but one of each run stays out */
+        uint32_t other = (uint32_t)(clean_random(&seed) % i);
+        void *block = blocks[other];
+        blocks[other] = blocks[i - 1];
+        blocks[i - 1] = NULL;
+        if (((uintptr_t)block & (PAGE_BYTES - 1)) != 0) {
+            shared_store(&first[count++], block);
+        } else {
+            blocks[i - 1] = block;
+        }
+    }
+    shared_store(&stack_for(class_64)->top, first + count);
+    for (uint32_t i = 0; i < 2; i++) {
+        acquired[i] = (uint32_t)shared_get(&bin_of(i, class_64)->flushes);
+    }
+    flush(class_64);
+    for (uint32_t i = 0; i < 2; i++) {
+        assert_int_equal(shared_get(&bin_of(i, class_64)->flushes), acquired[i] + 1);
+    }
+    for (uint32_t i = 0; i < SPREAD; i++) {
+        if (blocks[i] != NULL) {
+            give_one(blocks[i]);
+        }
+    }
+    give_one(kept[0]);
+    give_one(kept[1]);
 }
 
 /* ---- no more memory ---- */
@@ -634,7 +678,8 @@ int main(void) {
         with_bin(test_a_run_that_is_not_needed_goes_back),
         with_bin(test_full_run_at_once),
         with_bin(test_a_flush_sorts_by_arena),
-        with_bin(test_a_flush_that_moves_nearly_all),
+        with_bin(test_a_flush_of_nearly_all),
+        with_bin(test_a_flush_locks_each_bin_once),
         with_bin(test_a_flush_of_many_runs),
         with_bin(test_no_memory_for_a_run),
         with_bin(test_a_fill_may_be_partial),

@@ -363,7 +363,8 @@ static void test_figures(void **state) {
     assert_int_equal(report.pages_backed, backed);
 
     sharena_free_batch(heap, 10, blocks); /* into the cache */
-    sharena_free(heap, large[0]);
+    sharena_free(heap, sharena_malloc(heap, 20000)); /* so that they are cached */
+    sharena_dallocx(heap, large[0], SHARENA_TCACHE_NONE);
     assert_int_equal(sharena_check(heap, &report), 0);
     assert_int_equal(report.blocks_live, 1);
     assert_int_equal(report.bytes_live, 20480);

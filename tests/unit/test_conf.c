@@ -30,10 +30,11 @@ static int parse_error(const char *text) {
 static void assert_default(const struct conf *conf) {
     assert_int_equal(conf->narenas, 0);
     assert_int_equal(conf->tcache, 1);
-    assert_int_equal(conf->lg_tcache_max, 15);
+    assert_int_equal(conf->lg_tcache_max, 22);
     assert_int_equal(conf->tcache_nslots_small_min, 20);
     assert_int_equal(conf->tcache_nslots_small_max, 200);
     assert_int_equal(conf->tcache_nslots_large, 20);
+    assert_int_equal(conf->tcache_bytes, 8 << 20);
     assert_int_equal(conf->cache_oblivious, 0);
     assert_int_equal(conf->abort_conf, 0);
     assert_int_equal(conf->reap_interval_ms, 1000);

@@ -104,7 +104,7 @@ static void options_are_those_in_force(void **state) {
     }
     conf->reap_interval_ms = CONF_MS_NEVER;
     assert_int_equal((ssize_t)get_size("opt.reap_interval_ms"), -1);
-    assert_int_equal(get_unsigned("opt.lg_tcache_max"), 15);
+    assert_int_equal(get_unsigned("opt.lg_tcache_max"), 22);
     assert_true(get_bool("opt.tcache"));
     assert_int_equal(conf_parse("test", "narenas:3", conf), 0);
     assert_string_equal(get_string("opt.narenas.source"), "options.conf");
@@ -222,7 +222,7 @@ static void an_arena_counts_threads_chunks_and_pages(void **state) {
     assert_int_equal(get_size("stats.arenas.0.chunks"), 1);
     assert_int_equal(get_size("stats.arenas.0.pactive"), 28);
     assert_int_equal(get_size("stats.arenas.0.pdirty"), 0);
-    sharena_free(fixture_heap(), block);
+    sharena_dallocx(fixture_heap(), block, SHARENA_TCACHE_NONE);
     assert_int_equal(get_size("stats.arenas.0.pactive"), 0);
     assert_int_equal(get_size("stats.arenas.0.pdirty"), 28);
 }

@@ -50,6 +50,7 @@ static void *make_live(size_t size) {
 }
 
 static void *make_cached(size_t size) {
+    sharena_free(heap, sharena_malloc(heap, size)); /* so that there is room */
     void *block = make_live(size);
     sharena_free(heap, block);
     assert_true(is_on_top(block));

@@ -60,6 +60,23 @@ static void push(uint32_t size_class, void *block) {
     shared_store(&stack->top, top + 1);
 }
 
+/* The stack has room for that many: it runs dry and full until it has, and is empty then. */
+static void grow_to(uint32_t size_class, uint32_t capacity) {
+    void *blocks[64];
+    assert_true(capacity < 64);
+    while (capacity_of(size_class) < capacity) {
+        uint32_t before = capacity_of(size_class);
+        for (uint32_t i = 0; i <= before; i++) {
+            blocks[i] = sharena_malloc(heap, sizeclass_bytes(size_class));
+        }
+        for (uint32_t i = 0; i <= before; i++) {
+            sharena_free(heap, blocks[i]);
+        }
+        tcache_flush(heap, self);
+        assert_true(capacity_of(size_class) > before);
+    }
+}
+
 /* A block past the cache, and back: the GC does not see it. */
 static void *take(uint32_t size_class) {
     uint64_t dirty;
@@ -92,7 +109,7 @@ static uint32_t min_u32(uint32_t a, uint32_t b) {
 
 static void assert_capacities(void) {
     for (uint32_t i = 0; i < SIZE_CLASSES_CACHED; i++) {
-        uint32_t expected = conf.tcache_nslots_large;
+        uint32_t expected = 0; /* large classes begin with none */
         if (i < SIZE_CLASSES_SMALL) {
             expected = 2 * sizeclass_run_shape(i)->regions;
             expected =
@@ -180,8 +197,9 @@ static void test_a_refill_takes_a_part_of_the_capacity(void **state) {
 
 static void test_large_classes_are_not_filled(void **state) {
     (void)state;
-    assert_true(capacity_of(CLASS_16K) > 0);
+    grow_to(CLASS_16K, 4);
     assert_int_equal(tcache_refill(heap, self, CLASS_16K), 0);
+    assert_int_equal(count_of(CLASS_16K), 0);
     assert_int_equal(tcache_refill(heap, self, SIZE_CLASSES_CACHED - 1), 0); /* not cached */
     tcache_enable(heap, self, &conf, 0);
     assert_int_equal(tcache_refill(heap, self, 0), 0);
@@ -295,15 +313,18 @@ static void test_classes_without_a_cache_take_nothing(void **state) {
 
 static void test_flush_gives_all_classes_back(void **state) {
     (void)state;
-    conf.lg_tcache_max = 22;
+    conf.tcache_bytes = 1u << 30;
     reopen();
     for (uint32_t i = 0; i < SIZE_CLASSES_CACHED; i++) {
-        for (uint32_t j = 0; j < 3; j++) {
+        grow_to(i, sizeclass_grown_entries(i) < 3 ? 2 : 3);
+    }
+    for (uint32_t i = 0; i < SIZE_CLASSES_CACHED; i++) {
+        for (uint32_t j = 0; j < 2; j++) {
             push(i, take(i));
         }
     }
     struct books books = books_now();
-    assert_int_equal(books.report.blocks_cached, 3 * SIZE_CLASSES_CACHED);
+    assert_int_equal(books.report.blocks_cached, 2 * SIZE_CLASSES_CACHED);
     assert_int_equal(books.report.blocks_live, 0);
     tcache_flush(heap, self);
     books = books_now();
@@ -311,6 +332,149 @@ static void test_flush_gives_all_classes_back(void **state) {
     assert_int_equal(books.report.blocks_live, 0);
     assert_int_equal(books.report.pages_dirty + heap_arena(heap, 0)->pages_used.value_,
                      books.report.pages_backed);
+}
+
+/* ---- growing ---- */
+
+static void *room[20000];
+
+/* Takes that many blocks out of the cache, and frees them into it. */
+static void breathe(uint32_t size_class, uint32_t count) {
+    for (uint32_t i = 0; i < count; i++) {
+        room[i] = sharena_malloc(heap, sizeclass_bytes(size_class));
+        assert_non_null(room[i]);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        sharena_free(heap, room[i]);
+    }
+}
+
+static int is_moved(uint32_t size_class) {
+    struct stack_home home = tcache_home(heap, self, size_class + 1, 1);
+    return shared_get(&tcache->first[size_class + 1]) == (void *)home.first;
+}
+
+static void assert_budget(void) {
+    uint64_t grown = 0;
+    for (uint32_t i = 0; i < SIZE_CLASSES_CACHED; i++) {
+        const shared_ptr *first = shared_get(&tcache->first[i + 1]);
+        grown +=
+            (uint64_t)(capacity_of(i) - shared_get(&tcache->least[i + 1])) * sizeclass_bytes(i);
+        assert_ptr_equal(shared_get(&stack_for(i)->full), first + capacity_of(i));
+    }
+    assert_int_equal(shared_get(&tcache->grown_bytes), grown);
+    assert_in_range(grown, 0, shared_get(&tcache->grown_most));
+}
+
+/* Twice the room each time that the stack was full, empty and full again; it moves when its place
+ * in the slot is too small, and holds the same blocks then. */
+static void test_a_stack_grows_to_what_is_needed(void **state) {
+    (void)state;
+    uint32_t before = capacity_of(CLASS_64);
+    for (uint32_t rounds = 0; rounds < 12; rounds++) {
+        breathe(CLASS_64, 10000);
+        assert_true(capacity_of(CLASS_64) <= 2 * before); /* once a round: it runs dry once */
+        assert_true(capacity_of(CLASS_64) > sizeclass_stack_entries(CLASS_64) ||
+                    !is_moved(CLASS_64));
+        before = capacity_of(CLASS_64);
+        assert_budget();
+    }
+    assert_true(is_moved(CLASS_64));
+    assert_in_range(before, 10000, 16384);
+    assert_true(count_of(CLASS_64) >= 10000);
+    assert_int_equal(books_now().report.blocks_live, 0);
+    assert_int_equal(books_now().report.blocks_cached, count_of(CLASS_64));
+    for (uint32_t i = 10000; i-- > 0;) { /* as they came, the last one first */
+        assert_ptr_equal(pop(CLASS_64), room[i]);
+        push(CLASS_64, room[i]);
+        assert_ptr_equal(pop(CLASS_64), room[i]);
+        give(room[i]);
+    }
+}
+
+/* Who only frees gains nothing by more room: what it holds is needed elsewhere. */
+static void test_a_stack_that_never_runs_dry_does_not_grow(void **state) {
+    (void)state;
+    uint32_t capacity = capacity_of(CLASS_64);
+    for (uint32_t i = 0; i < 5000; i++) {
+        room[i] = take(CLASS_64);
+    }
+    sharena_free_batch(heap, 5000, room);
+    assert_int_equal(capacity_of(CLASS_64), capacity);
+    assert_in_range(count_of(CLASS_64), 1, capacity);
+    for (uint32_t i = 0; i < 10; i++) {
+        room[i] = take(CLASS_16K);
+    }
+    sharena_free_batch(heap, 10, room);
+    assert_int_equal(capacity_of(CLASS_16K), 0);
+    assert_int_equal(count_of(CLASS_16K), 0);
+}
+
+static void test_growth_ends_with_the_budget(void **state) {
+    (void)state;
+    const uint32_t class_4m = SIZE_CLASSES_CACHED - 1;
+    const size_t budgets[] = {0, 100, 5000, 300000, 5 << 20};
+    for (size_t i = 0; i < sizeof(budgets) / sizeof(budgets[0]); i++) {
+        conf.tcache_bytes = (uint32_t)budgets[i];
+        reopen();
+        for (uint32_t rounds = 0; rounds < 20; rounds++) {
+            breathe(CLASS_64, 4000);
+            breathe(CLASS_16K, 30);
+            breathe(class_4m, 1);
+            assert_budget();
+        }
+        assert_int_equal(shared_get(&tcache->grown_most), budgets[i]);
+        assert_true(capacity_of(CLASS_16K) <= conf.tcache_nslots_large);
+        assert_true(budgets[i] != 0 || shared_get(&tcache->grown_bytes) == 0);
+        assert_true(budgets[i] < 4 << 20 || capacity_of(CLASS_16K) + capacity_of(class_4m) > 0);
+    }
+}
+
+/* What one class no longer needs goes to another that does. */
+static void test_growth_moves_between_classes(void **state) {
+    (void)state;
+    const uint32_t class_1k = sizeclass_of(1024);
+    conf.tcache_bytes = 1 << 20;
+    reopen();
+    for (uint32_t rounds = 0; rounds < 8; rounds++) {
+        breathe(class_1k, 1200);
+    }
+    uint32_t most = capacity_of(class_1k);
+    assert_in_range(shared_get(&tcache->grown_bytes), (1 << 20) - 2048, 1 << 20);
+    for (uint32_t rounds = 0; rounds < 60; rounds++) {
+        breathe(CLASS_64, 10000);
+    }
+    assert_true(capacity_of(CLASS_64) >= 10000);
+    assert_true(capacity_of(class_1k) < most);
+    assert_budget();
+}
+
+static void test_a_limit_is_not_spent_on_caches(void **state) {
+    (void)state;
+    set_limit_pages(1024);
+    reopen();
+    assert_int_equal(shared_get(&tcache->grown_most), 1024 * PAGE_BYTES / 16);
+    allow_all();
+    reopen();
+    assert_int_equal(shared_get(&tcache->grown_most), conf.tcache_bytes);
+}
+
+/* The file system is full: the stack stays as it is, and nothing is lost. */
+static void test_a_stack_that_cannot_be_backed_does_not_grow(void **state) {
+    (void)state;
+    struct stack_home home = tcache_home(heap, self, CLASS_64 + 1, 1);
+    refuse_storage(home.first, 1);
+    for (uint32_t rounds = 0; rounds < 8; rounds++) {
+        breathe(CLASS_64, 2000);
+    }
+    assert_int_equal(capacity_of(CLASS_64), sizeclass_stack_entries(CLASS_64));
+    assert_false(is_moved(CLASS_64));
+    assert_int_equal(books_now().report.blocks_live, 0);
+    assert_budget();
+    grant_storage(home.first, 1);
+    breathe(CLASS_64, 2000);
+    breathe(CLASS_64, 2000);
+    assert_true(is_moved(CLASS_64));
 }
 
 /* ---- the GC ---- */
@@ -414,6 +578,7 @@ static void test_fills_grow_where_the_cache_runs_dry(void **state) {
 
 static void test_the_gc_of_large_blocks(void **state) {
     (void)state;
+    grow_to(CLASS_16K, 8);
     for (uint32_t i = 0; i < 8; i++) {
         push(CLASS_16K, take(CLASS_16K));
     }
@@ -421,6 +586,29 @@ static void test_the_gc_of_large_blocks(void **state) {
     gc_round_to(CLASS_16K);
     assert_int_equal(count_of(CLASS_16K), 2);
     assert_int_equal(books_now().report.blocks_cached, 2);
+}
+
+/* Room that was not needed goes back, a quarter each time; what was needed stays. */
+static void test_the_gc_takes_room_back(void **state) {
+    (void)state;
+    for (uint32_t rounds = 0; rounds < 12; rounds++) {
+        breathe(CLASS_64, 5000);
+    }
+    uint32_t grown = capacity_of(CLASS_64);
+    shared_store(&tcache->demand[CLASS_64 + 1], TCACHE_RAN_FULL);
+    gc_round_to(CLASS_64);
+    assert_int_equal(capacity_of(CLASS_64), grown); /* it ran full since the last step */
+    gc_round_to(CLASS_64);
+    assert_true(capacity_of(CLASS_64) < grown);
+    assert_true(capacity_of(CLASS_64) >= count_of(CLASS_64));
+    for (uint32_t i = 0; i < 60; i++) {
+        gc_round_to(CLASS_64);
+        assert_budget();
+    }
+    assert_int_equal(capacity_of(CLASS_64), shared_get(&tcache->least[CLASS_64 + 1]));
+    assert_int_equal(shared_get(&tcache->grown_bytes), 0);
+    breathe(CLASS_64, 100);
+    assert_int_equal(books_now().report.blocks_live, 0);
 }
 
 /* ---- ownership, over all layers ---- */
@@ -613,11 +801,18 @@ int main(void) {
         with_cache(test_a_stack_that_cannot_move_yet),
         with_cache(test_classes_without_a_cache_take_nothing),
         with_cache(test_flush_gives_all_classes_back),
+        with_cache(test_a_stack_grows_to_what_is_needed),
+        with_cache(test_a_stack_that_never_runs_dry_does_not_grow),
+        with_cache(test_growth_ends_with_the_budget),
+        with_cache(test_growth_moves_between_classes),
+        with_cache(test_a_limit_is_not_spent_on_caches),
+        with_cache(test_a_stack_that_cannot_be_backed_does_not_grow),
         with_cache(test_the_gc_comes_to_every_class),
         with_cache(test_the_gc_flushes_what_was_not_used),
         with_cache(test_the_mark_sinks_with_use),
         with_cache(test_fills_grow_where_the_cache_runs_dry),
         with_cache(test_the_gc_of_large_blocks),
+        with_cache(test_the_gc_takes_room_back),
         with_cache(test_every_block_has_one_owner),
         with_cache(test_blocks_may_be_freed_by_other_threads),
     };
