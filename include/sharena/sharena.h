@@ -288,7 +288,8 @@ SHARENA_API SHARENA_MUST_CHECK int sharena_check(sharena_t *heap, struct sharena
  * cache. */
 SHARENA_API int sharena_reap(sharena_t *heap);
 
-/* Gives all free pages back to the file system now, after flushing the calling thread's cache. */
+/* Gives all free pages back to the file system now, after flushing the calling thread's cache. Without
+ * it they go over time (opt.dirty_decay_ms), whenever a thread of any process misses its cache. */
 SHARENA_API int sharena_purge(sharena_t *heap);
 
 /* Makes the heap durable as of now, where the file can be (msync). Returns 0 or an errno value. */

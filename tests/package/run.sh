@@ -39,7 +39,7 @@ foreign=$(grep -v '^sharena_' exported || true)
 [[ -z $foreign ]] || die "libsharena.so exports: $(tr '\n' ' ' <<< "$foreign")"
 # Comments go first: they mention functions as well.
 "$cc" -fpreprocessed -dD -E -P "$work/prefix/include/sharena/sharena.h" 2> /dev/null \
-    | grep -o '\bsharena_[a-z_]*(' | tr -d '(' | sort -u > declared
+    | grep -v '^typedef ' | grep -o '\bsharena_[a-z_]*(' | tr -d '(' | sort -u > declared
 missing=$(comm -13 exported declared)
 [[ -z $missing ]] || die "declared in sharena.h but not exported: $(tr '\n' ' ' <<< "$missing")"
 say "libsharena.so exports $(wc -l < exported) symbols, all declared in sharena.h"
