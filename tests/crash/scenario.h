@@ -28,7 +28,8 @@ struct scenario {
 #define ONE_OF(n) .bytes = (n), .missing = {1, (n)}
 
 extern const struct scenario scenarios_small[], scenarios_big[], scenarios_steps[],
-    scenarios_life[], scenarios_prof[]; /* each ends with an entry without a name */
+    scenarios_life[], scenarios_debug[],
+    scenarios_prof[]; /* each ends with an entry without a name */
 
 /* A prepared state that cannot be made is a defect of the test: says so and ends the process. */
 void scenario_require(int holds, const char *what, const char *file, int line);

@@ -450,6 +450,7 @@ int main(int argc, char **argv) {
     add_scenarios(scenarios_big);
     add_scenarios(scenarios_steps);
     add_scenarios(scenarios_life);
+    add_scenarios(scenarios_debug);
     add_scenarios(scenarios_prof);
     if (all_count == 0 || optind != argc || settings.jobs == 0 || settings.jobs > JOBS_MAX ||
         (settings.is_single && all_count != 1)) {
