@@ -35,7 +35,8 @@
  *   Misuse      A double free, a wild or foreign pointer is reported on stderr and aborts as soon
  *               as it is seen, before anything shared has changed: at the latest when the cache that
  *               took it is flushed. (A block of another heap that this thread used last is not
- *               reported, but freed there.) A hook may decide otherwise: see "Misuse" below.
+ *               reported, but freed there.) A hook may decide otherwise, and options make more of
+ *               it visible, and sooner: see "Misuse" below.
  *
  * Source of the algorithms: jemalloc 4 (arenas, runs, bins, thread caches; J. Evans, "A Scalable
  * Concurrent malloc(3) Implementation for FreeBSD", 2006), for memory that is shared.
@@ -288,8 +289,9 @@ SHARENA_API SHARENA_MUST_CHECK int sharena_check(sharena_t *heap, struct sharena
  * cache. */
 SHARENA_API int sharena_reap(sharena_t *heap);
 
-/* Gives all free pages back to the file system now, after flushing the calling thread's cache. Without
- * it they go over time (opt.dirty_decay_ms), whenever a thread of any process misses its cache. */
+/* Gives all free pages back to the file system now, after flushing the calling thread's cache
+ * and quarantine. Without it they go over time (opt.dirty_decay_ms), whenever a thread of any
+ * process misses its cache. */
 SHARENA_API int sharena_purge(sharena_t *heap);
 
 /* Makes the heap durable as of now, where the file can be (msync). Returns 0 or an errno value. */
@@ -297,6 +299,8 @@ SHARENA_API int sharena_sync(sharena_t *heap);
 
 /* ---- misuse -------------------------------------------------------------------------------- */
 
+/* With the options junk and quarantine_bytes a double free is seen at once, also of a block that is
+ * in a cache, and so is, later, a store to a freed block: doc/debugging.md. */
 enum sharena_misuse_kind {
     SHARENA_MISUSE_FOREIGN = 1,     /* a pointer that is not in the heap */
     SHARENA_MISUSE_NOT_A_BLOCK,     /* no block begins there: inside of one, or freed before */
