@@ -136,6 +136,18 @@ static void a_slot_that_is_used_again_is_another_process(void **state) {
     (void)child_wait(second);
 }
 
+/* A slot that the process of an earlier generation left is not of this one. */
+static void threads_of_an_earlier_process_are_not_its_own(void **state) {
+    (void)state;
+    struct thread_slot *self = fixture_self();
+    uint64_t generation = shared_get(&self->process_generation);
+    assert_int_equal(described(0).threads, 1);
+    shared_store(&self->process_generation, generation - 1);
+    assert_int_equal(described(0).threads, 0);
+    assert_int_equal(thread_of(0).generation, generation - 1);
+    shared_store(&self->process_generation, generation);
+}
+
 static void a_name_is_printable_and_ends(void **state) {
     (void)state;
     struct process_slot *process = heap_process(fixture_heap(), 0);
@@ -153,6 +165,7 @@ int main(void) {
         with_heap(a_thread_counts_what_it_took_and_gave),
         with_heap(a_process_lives_stops_and_dies),
         with_heap(a_slot_that_is_used_again_is_another_process),
+        with_heap(threads_of_an_earlier_process_are_not_its_own),
         with_heap(a_name_is_printable_and_ends),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
