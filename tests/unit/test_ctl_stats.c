@@ -248,12 +248,11 @@ static void the_file_is_described(void **state) {
     (void)snprintf(uuid, sizeof(uuid), "%s", get_string("heap.uuid"));
     assert_int_equal(strlen(uuid), 36);
     for (int i = 0, digits = 0; i < 36; i++) {
-        unsigned byte = 0;
+        char byte[3] = {uuid[i], uuid[i + 1], '\0'};
         if (uuid[i] == '-') {
             continue;
         }
-        assert_int_equal(sscanf(uuid + i, "%2x", &byte), 1);
-        assert_int_equal(byte, heap_superblock(fixture_heap())->uuid[digits++]);
+        assert_int_equal(strtoul(byte, NULL, 16), heap_superblock(fixture_heap())->uuid[digits++]);
         i++;
     }
 }
