@@ -185,7 +185,7 @@ class Map(support.Case):
         self.assertEqual(picture["kinds"]["huge"]["used_bytes"], report["live_bytes"])
 
     def test_the_rest_of_a_block_may_hold_storage(self):
-        content = Content(self, self.heap)
+        content = Content(self, self.heap, "lg_tcache_max:15")
         for order in ("alloc 4194304 1", "free 4194304 1", "alloc 3000000 1"):
             content.tell(order)
         report = content.report()
