@@ -58,7 +58,12 @@ class Manual(Docs):
 
     def test_every_option_of_the_configuration(self):
         self.create()
-        rows = dict(re.findall(r"(?m)^\.It Va (\w+) No = ([\w.-]+) Pq ", read_manual()))
+        found = re.findall(r"(?m)^\.It Va (\w+) No = ([\w.-]+) Pq (.*)$", read_manual())
+        rows = {name: default for name, default, _ in found}
+        with open(f"{support.SOURCE}/doc/configuration.md", encoding="utf-8") as file:
+            table = re.findall(r"(?m)^\| `(\w+)` \| \w+ \| \S+ \| ([^|]*) \|", file.read())
+        self.assertEqual({name: re.findall(r"\d+", values) for name, _, values in found},
+                         {name: re.findall(r"\d+", values) for name, values in table})
         options = self.run_json("stats", self.heap)["sharena"]["opt"]
         defaults = {name: str(x["value"]).lower() if isinstance(x["value"], bool)
                     else str(x["value"]) for name, x in options.items()
