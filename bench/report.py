@@ -84,6 +84,9 @@ def machine_lines(machine, rounds):
            f"{machine['memory_gib']} GiB, {machine['system']}; {machine['date']}; {rounds} rounds; "
            f"load at the beginning {machine['load_at_begin']}.")
     yield f"Versions: {versions}."
+    if machine["load_at_begin"] > machine["processors"] / 2:
+        yield ("**The machine was busy with other things**: figures of several workers, threads and "
+               "processes say little.")
 
 
 def replace_between(text, name, lines):
