@@ -21,17 +21,12 @@
 #include "heap/heap.h"
 #include "heap/large.h"
 #include "heap/misuse.h"
+#include "heap/prof.h"
 #include "heap/tcache.h"
 #include "ipc/errors.h"
 #include "ipc/forking.h"
 
 /* ---- malloc ---- */
-
-static COLD void *malloc_slow(sharena_t *heap, size_t size) {
-    const struct request request = {.size = size, .alignment = 1, .use_cache = 1};
-    struct thread_slot *self = heap_enter(heap);
-    return self != NULL ? alloc_block(heap, self, &request) : NULL;
-}
 
 HOT void *pop_or_null(struct tcache_stack *stack) {
     shared_ptr *top = shared_get_own(&stack->top);
@@ -41,6 +36,35 @@ HOT void *pop_or_null(struct tcache_stack *stack) {
     shared_store(&stack->top,
                  top - 1); /* commits: the block is the caller's; it stays readable there */
     return shared_get_own(top - 1);
+}
+
+/* What a thread does that only counts what it allocates: a cached block, unless this one is to be
+ * sampled. NULL: that, or none is cached, or it does more, or less. */
+static void *malloc_counted(sharena_t *heap, size_t size) {
+    const struct thread_record *record = thread_record;
+    const struct attachment *attachment = record->counted;
+    if (attachment == NULL || attachment->mapping.base != heap || size > LARGE_BYTES_MAX) {
+        return NULL;
+    }
+    struct tcache *tcache = record->hint_tcache;
+    uint32_t size_class = sizeclass_of(size);
+    uint64_t bytes = sizeclass_bytes(size_class);
+    void *block = NULL;
+    if (!prof_would_sample(attachment, bytes)) {
+        block = pop_or_null(&tcache->stacks[size_class + 1]);
+        (void)(block != NULL && prof_wants_sample(attachment, bytes));
+    }
+    return block;
+}
+
+static COLD void *malloc_slow(sharena_t *heap, size_t size) {
+    const struct request request = {.size = size, .alignment = 1, .use_cache = 1};
+    void *block = malloc_counted(heap, size);
+    if (block != NULL) {
+        return block;
+    }
+    struct thread_slot *self = heap_enter(heap);
+    return self != NULL ? alloc_block(heap, self, &request) : NULL;
 }
 
 /* Sizes beyond the table. Not inlined: its registers would cost the fast path. */

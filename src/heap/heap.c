@@ -421,17 +421,20 @@ static COLD struct thread_slot *attach_thread(sharena_t *heap) {
     return slot;
 }
 
-/* Where each call is watched, the hint is that of no heap. */
+/* Where each call is watched, the hint is that of no heap; frees have theirs nevertheless where only
+ * what is allocated is counted. */
 static void set_hint(const struct attachment *attachment, sharena_t *heap,
                      struct thread_slot *slot) {
     const struct heap_state *state = heap_state(heap);
     struct thread_record *record = thread_record;
-    if (conf_is_watching(&attachment->conf)) {
-        record->hint_heap = HINT_NONE;
+    int is_watching = conf_is_watching(&attachment->conf);
+    int is_counting = conf_is_counting(&attachment->conf);
+    record->hint_heap = is_watching ? HINT_NONE : heap;
+    record->counted = is_counting ? attachment : NULL;
+    if (is_watching && !is_counting) {
         record->data_bytes = 0;
         return;
     }
-    record->hint_heap = heap;
     record->hint_tcache = slot_tcache(slot);
     record->data_begin = state->data_begin;
     record->data_bytes = shared_get(&state->data_bytes);

@@ -52,6 +52,12 @@ static inline int conf_is_watching(const struct conf *conf) {
     return conf->zero != 0 || conf->junk != 0 || conf->prof != 0 || conf->quarantine_bytes != 0;
 }
 
+/* Whether all that is to be done is to count what is allocated. Then frees are as fast as ever, and
+ * a cached block is taken without entering the heap (api.c). */
+static inline int conf_is_counting(const struct conf *conf) {
+    return conf->prof != 0 && conf->zero == 0 && conf->junk == 0;
+}
+
 #define CONF_MS_NEVER UINT32_MAX /* -1 in a text */
 
 #define JUNK_ALLOC 1u /* new blocks */

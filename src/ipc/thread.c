@@ -156,8 +156,10 @@ void thread_forget_heap(const sharena_t *heap) {
             record->heaps[i] = (struct thread_heap){NULL, NULL};
         }
     }
-    if (record->hint_heap == heap) {
+    if (record->hint_heap == heap ||
+        (record->counted != NULL && record->counted->mapping.base == heap)) {
         record->hint_heap = HINT_NONE;
+        record->counted = NULL;
         record->data_bytes = 0;
     }
 }

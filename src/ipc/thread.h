@@ -30,6 +30,9 @@ struct thread_record {    /* process-private; one per thread */
     uint64_t data_bytes;
     const shared_u16 *data_page_map;
     uint64_t is_alive; /* 1; 0 after the kernel wiped it */
+    /* Of the heap that the above is about, where hint_heap is none because what is allocated is
+     * counted (conf_is_counting); else NULL. */
+    const struct attachment *counted;
     struct thread_heap heaps[HEAPS_MAX];
 };
 

@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include "heap_parts.h"
+#include "ipc/thread.h"
 
 static struct attachment *profile(uint32_t lg_rate) {
     struct attachment *attachment = fixture_attachment();
@@ -213,6 +214,50 @@ static void growth_is_sampled(void **state) {
     sharena_free(heap, grown);
 }
 
+/* Only what is allocated is to be counted: cached blocks come and go without entering the heap. */
+static void cached_blocks_are_counted_on_the_way(void **state) {
+    (void)state;
+    sharena_t *heap = fixture_heap();
+    struct attachment *attachment = profile(40);
+    const struct tcache *tcache = slot_tcache(fixture_self());
+    sharena_free(heap, sharena_malloc(heap, 64));
+    uint32_t ticks = shared_get(&tcache->gc_ticks);
+    for (int i = 0; i < 1000; i++) {
+        sharena_free(heap, sharena_malloc(heap, 64));
+    }
+    assert_int_equal(shared_get(&tcache->gc_ticks), ticks);
+    assert_ptr_equal(thread_record->hint_heap, HINT_NONE);
+    assert_ptr_equal(thread_record->counted, attachment);
+    attachment->conf.lg_prof_sample = 0;
+    void *sampled = sharena_malloc(heap, 64); /* there is a cached one, but it is not to be used */
+    assert_true(prof_is_sampled(heap, page_of(heap, sampled)));
+    sharena_free(heap, sampled);
+    attachment->conf.zero = 1; /* each block is to be seen */
+    (void)fixture_self();
+    assert_null(thread_record->counted);
+    assert_int_equal(thread_record->data_bytes, 0);
+    attachment->conf.zero = 0;
+    attachment->conf.prof = 0;
+    (void)fixture_self();
+    assert_null(thread_record->counted);
+    assert_ptr_equal(thread_record->hint_heap, heap);
+}
+
+static void a_close_ends_the_counting(void **state) {
+    (void)state;
+    char path[SCRATCH_MAX];
+    const struct sharena_options options = {.capacity_bytes = 1 << 26, .conf = "prof:true"};
+    sharena_t *heap;
+    assert_int_equal(sharena_open(scratch_path(path, "counted"), &options, &heap), 0);
+    sharena_free(heap, sharena_malloc(heap, 64));
+    assert_non_null(thread_record->counted);
+    assert_int_equal(sharena_close(heap), 0);
+    assert_null(thread_record->counted);
+    assert_int_equal(thread_record->data_bytes, 0);
+    assert_null(sharena_malloc(heap, 64));
+    assert_int_equal(sharena_unlink(path), 0);
+}
+
 static void without_samples_it_allocates(void **state) {
     (void)state;
     sharena_t *heap = fixture_heap();
@@ -258,6 +303,8 @@ int main(void) {
         with_heap(growth_is_sampled),
         with_heap(without_samples_it_allocates),
         with_heap(memory_goes_before_samples),
+        with_heap(cached_blocks_are_counted_on_the_way),
+        with_heap(a_close_ends_the_counting),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
