@@ -165,6 +165,11 @@ static const struct field fields[] = {
     F(IN_ARENA, arena, decay.period),
     F_AT(POOL_OFFSET, pool, pages_dirty),
     F_AT(POOL_OFFSET, pool, decay.newest),
+    F(IN_THREAD, thread_slot, hand.sample),
+    F_AT(POOL_OFFSET, pool, samples_free),
+    F_AT(POOL_OFFSET, pool, samples_high),
+    F_AT(POOL_OFFSET, pool, samples_used),
+    F_AT(POOL_OFFSET, pool, modules),
 };
 
 uint32_t fields_count(void) {
