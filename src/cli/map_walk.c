@@ -205,7 +205,8 @@ static void read_stack(struct map *map, const sharena_t *heap, struct thread_slo
     const shared_ptr *top = shared_get(&stack->top);
     for (int is_grown = 0; is_grown <= 1; is_grown++) { /* neither: not opened yet */
         struct stack_home home = tcache_home(heap, slot, size_class + 1, is_grown);
-        int is_at_home = bottom >= home.first && top <= home.first + home.entries;
+        int is_at_home = bottom >= home.first && top <= home.first + home.entries &&
+                         (uintptr_t)bottom % sizeof(*bottom) == 0;
         for (const shared_ptr *at = bottom; is_at_home && at < top; at++) {
             move_to_cache(map, heap, shared_get(at));
         }

@@ -17,7 +17,8 @@
 #include "heap/large.h"
 #include "ipc/journal.h"
 
-#define GC_TICKS 64u /* slow paths between two steps of the GC */
+#define GC_TICKS 64u                 /* slow paths between two steps of the GC */
+#define ONE_SIDED_BYTES (128u << 10) /* room that a stack may get without being of use twice */
 
 /* ---- storage and capacity ---- */
 
@@ -237,17 +238,40 @@ static void lower_mark(struct tcache *tcache, uint32_t stack_index) {
     shared_store(&tcache->low_water[stack_index], 1u);
 }
 
+/* How many entries more the stack may have: as many as it has, within the budget. */
+static uint32_t affordable(const struct tcache *tcache, uint32_t index) {
+    uint32_t capacity = shared_get(&tcache->capacity[index]);
+    uint64_t most = shared_get(&tcache->most[index]);
+    uint64_t room = shared_get(&tcache->grown_most) - shared_get(&tcache->grown_bytes);
+    uint64_t more = capacity != 0 ? capacity : 1;
+    more = more < most - capacity ? more : most - capacity;
+    return (uint32_t)(more < room / sizeclass_bytes(index - 1) ? more
+                                                               : room / sizeclass_bytes(index - 1));
+}
+
+/* Whether a thread that only takes blocks of the class, or only frees them, gains by more room: a
+ * batch is as cheap as it is big, but what it holds is not in use. */
+static int is_short_batch(const struct tcache *tcache, uint32_t index) {
+    uint64_t capacity = shared_get(&tcache->capacity[index]);
+    return index <= SIZE_CLASSES_SMALL &&
+           2 * capacity * sizeclass_bytes(index - 1) <= ONE_SIDED_BYTES;
+}
+
 int tcache_refill(sharena_t *heap, struct thread_slot *self, uint32_t size_class) {
     struct tcache *tcache = slot_tcache(self);
     uint32_t index = size_class + 1;
     struct tcache_stack *stack = &tcache->stacks[index];
-    uint32_t capacity = stack_capacity(tcache, index);
     if (stack_count(stack) != 0) {
         if (shared_get(&stack->top) == shared_get(&stack->base)) {
             lower_mark(tcache, index);
         }
         return 1;
     }
+    if (shared_get(&tcache->low_water[index]) && is_short_batch(tcache, index)) {
+        (void)make_room(heap, self, index,
+                        stack_capacity(tcache, index) + affordable(tcache, index));
+    }
+    uint32_t capacity = stack_capacity(tcache, index);
     shared_store(&tcache->low_water[index], 1u);
     shared_store(&tcache->demand[index], shared_get(&tcache->demand[index]) | TCACHE_RAN_DRY);
     if (capacity == 0 || size_class >= SIZE_CLASSES_SMALL) {
@@ -261,12 +285,14 @@ int tcache_refill(sharena_t *heap, struct thread_slot *self, uint32_t size_class
 
 /* ---- the GC ---- */
 
-/* A stack that did not run full since the last step gives a quarter of what it grew by back. */
+/* A stack that ran neither full nor dry since the last step gives a quarter of what it grew by
+ * back. */
 static void shrink(struct tcache *tcache, uint32_t index) {
     const struct tcache_stack *stack = &tcache->stacks[index];
     uint32_t capacity = shared_get(&tcache->capacity[index]);
     uint32_t grown = capacity - shared_get(&tcache->least[index]);
-    if ((shared_get(&tcache->demand[index]) & TCACHE_RAN_FULL) == 0 && grown != 0) {
+    if ((shared_get(&tcache->demand[index]) & TCACHE_RAN_FULL) == 0 &&
+        !shared_get(&tcache->low_water[index]) && grown != 0) {
         uint32_t used = (uint32_t)((shared_ptr *)shared_get(&stack->top) -
                                    (shared_ptr *)shared_get(&tcache->first[index]));
         set_capacity(tcache, index, clamp(capacity - (grown + 3) / 4, used, capacity));
@@ -311,17 +337,6 @@ void tcache_tick(sharena_t *heap, struct thread_slot *self) {
 
 /* ---- growing ---- */
 
-/* How many entries more the stack may have: as many as it has, within the budget. */
-static uint32_t affordable(const struct tcache *tcache, uint32_t index) {
-    uint32_t capacity = shared_get(&tcache->capacity[index]);
-    uint64_t most = shared_get(&tcache->most[index]);
-    uint64_t room = shared_get(&tcache->grown_most) - shared_get(&tcache->grown_bytes);
-    uint64_t more = capacity != 0 ? capacity : 1;
-    more = more < most - capacity ? more : most - capacity;
-    return (uint32_t)(more < room / sizeclass_bytes(index - 1) ? more
-                                                               : room / sizeclass_bytes(index - 1));
-}
-
 /* The next step of the GC, at once, for another stack that grew: it may have no use for that. */
 static void reclaim(sharena_t *heap, struct thread_slot *self, uint32_t for_index) {
     struct tcache *tcache = slot_tcache(self);
@@ -342,7 +357,7 @@ static int grow(sharena_t *heap, struct thread_slot *self, uint32_t index) {
     struct tcache *tcache = slot_tcache(self);
     uint32_t demand = shared_get(&tcache->demand[index]);
     shared_store(&tcache->demand[index], TCACHE_RAN_FULL);
-    if ((demand & TCACHE_RAN_DRY) == 0 ||
+    if (((demand & TCACHE_RAN_DRY) == 0 && !is_short_batch(tcache, index)) ||
         shared_get(&tcache->capacity[index]) >= shared_get(&tcache->most[index])) {
         return 0;
     }

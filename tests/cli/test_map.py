@@ -185,7 +185,7 @@ class Map(support.Case):
         self.assertEqual(picture["kinds"]["huge"]["used_bytes"], report["live_bytes"])
 
     def test_the_rest_of_a_block_may_hold_storage(self):
-        content = Content(self, self.heap, "lg_tcache_max:15")
+        content = Content(self, self.heap, "tcache_bytes:0")
         for order in ("alloc 4194304 1", "free 4194304 1", "alloc 3000000 1"):
             content.tell(order)
         report = content.report()
@@ -419,7 +419,7 @@ class Map(support.Case):
         self.assertIn(huge["page"], [x for x, _ in moving(picture)])
 
     def test_caches_that_cannot_be_are_not_followed(self):
-        content = Content(self, self.heap)
+        content = Content(self, self.heap, "tcache_bytes:0")
         for order in ("alloc 64 200", "free 64 2"):
             content.tell(order)
         content.end()
