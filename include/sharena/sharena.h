@@ -349,14 +349,14 @@ SHARENA_API int sharena_set_misuse_hook(sharena_t *heap, sharena_misuse_hook_t h
  * process that died is punched without asking. Tables that describe memory are not asked about.
  * There is none for splitting and merging, unlike in jemalloc: chunks are split and merged in the
  * books that all processes share, and nothing happens to their memory then. */
-typedef int sharena_back_hook_t(sharena_t *heap, void *address, size_t bytes, unsigned arena);
-typedef int sharena_purge_hook_t(sharena_t *heap, void *address, size_t bytes, unsigned arena);
+typedef int (*sharena_back_hook_t)(sharena_t *heap, void *address, size_t bytes, unsigned arena);
+typedef int (*sharena_purge_hook_t)(sharena_t *heap, void *address, size_t bytes, unsigned arena);
 
 /* Read and set by sharena_ctl("arena.<i>.hooks"), for one arena in this process. At first they are
  * the default ones, which another hook may call. */
 struct sharena_chunk_hooks {
-    sharena_back_hook_t *back;
-    sharena_purge_hook_t *purge;
+    sharena_back_hook_t back;
+    sharena_purge_hook_t purge;
 };
 
 /* ---- introspection ------------------------------------------------------------------------- */

@@ -271,7 +271,7 @@ static void leave(sharena_t *heap, struct thread_slot *slot) {
 
 /* A mutex that a living thread holds must not be unmapped under it. */
 static void detach_if_unused(struct attachment *attachment) {
-    if (!registry_is_open(attachment) && attachment->background == BACKGROUND_NONE &&
+    if (!registry_is_open(attachment) && !background_exists(attachment) &&
         slot_count_held_by_us(attachment) == 0) {
         attach_undo(attachment);
     }

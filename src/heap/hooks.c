@@ -38,12 +38,16 @@ struct sharena_chunk_hooks hooks_of(const struct attachment *attachment, uint32_
     const struct hooks_table *table = __atomic_load_n(&attachment->hooks, __ATOMIC_ACQUIRE);
     if (table != NULL && arena < ARENAS_MAX) {
         const struct sharena_chunk_hooks *set = &table->of_arena[arena];
-        sharena_back_hook_t *back = __atomic_load_n(&set->back, __ATOMIC_RELAXED);
-        sharena_purge_hook_t *purge = __atomic_load_n(&set->purge, __ATOMIC_RELAXED);
+        sharena_back_hook_t back = __atomic_load_n(&set->back, __ATOMIC_RELAXED);
+        sharena_purge_hook_t purge = __atomic_load_n(&set->purge, __ATOMIC_RELAXED);
         hooks.back = back != NULL ? back : hooks.back;
         hooks.purge = purge != NULL ? purge : hooks.purge;
     }
     return hooks;
+}
+
+static int are_set(const struct attachment *attachment) {
+    return __atomic_load_n(&attachment->hooks, __ATOMIC_RELAXED) != NULL;
 }
 
 /* The table, made by whoever is first; NULL: no memory. */
@@ -92,7 +96,7 @@ void hooks_drop(struct attachment *attachment) {
 int hooks_back(sharena_t *heap, uint32_t arena, uint64_t offset, uint64_t bytes) {
     const struct attachment *attachment = registry_find(heap);
     int refused = 0;
-    if (UNLIKELY(attachment != NULL && attachment->hooks != NULL)) {
+    if (UNLIKELY(attachment != NULL && are_set(attachment))) {
         struct sharena_chunk_hooks hooks = hooks_of(attachment, arena);
         refused = hooks.back(heap, heap_bytes(heap) + offset, bytes, arena);
     }
@@ -112,7 +116,7 @@ int hooks_back(sharena_t *heap, uint32_t arena, uint64_t offset, uint64_t bytes)
 
 int hooks_purge(sharena_t *heap, uint32_t arena, uint64_t offset, uint64_t bytes) {
     const struct attachment *attachment = registry_find(heap);
-    if (UNLIKELY(attachment != NULL && attachment->hooks != NULL)) {
+    if (UNLIKELY(attachment != NULL && are_set(attachment))) {
         struct sharena_chunk_hooks hooks = hooks_of(attachment, arena);
         if (hooks.purge(heap, heap_bytes(heap) + offset, bytes, arena) != 0) {
             return 0;
