@@ -37,6 +37,18 @@ static struct ends ends_of(struct thread_slot *slot, uint32_t stack) {
                          shared_get_acquire(&slot_quarantine(slot)->tail)};
 }
 
+/* Ends of two moments may lie in two homes of the stack, and what is between may not exist. */
+static int are_at_home(const sharena_t *heap, struct thread_slot *slot, uint32_t stack,
+                       const struct ends *ends) {
+    for (int is_grown = 0; is_grown <= 1; is_grown++) {
+        struct stack_home home = tcache_home(heap, slot, stack, is_grown);
+        if (ends->bottom >= home.first && ends->top <= home.first + home.entries) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
 static int is_in_stack(const struct ends *ends, const void *block) {
     for (const shared_ptr *at = ends->bottom; at < ends->top; at++) {
         if (shared_get_acquire(at) == block) {
@@ -49,10 +61,12 @@ static int is_in_stack(const struct ends *ends, const void *block) {
 /* Others move their stacks meanwhile: a block that was copied, or popped, may stand between two
  * ends that are not of one moment. So it must be found with the same ends before and after, and
  * with no step open, several times. */
-static int holds(struct thread_slot *slot, uint32_t stack, const void *block) {
+static int holds(const sharena_t *heap, struct thread_slot *slot, uint32_t stack,
+                 const void *block) {
     for (int i = 0; i < LOOKS; i++) {
         struct ends before = ends_of(slot, stack);
-        int is_found = is_in_stack(&before, block) || quarantine_has(slot, block) != 0;
+        int is_found = (are_at_home(heap, slot, stack, &before) && is_in_stack(&before, block)) ||
+                       quarantine_has(slot, block) != 0;
         struct ends after = ends_of(slot, stack);
         if (!is_found || !journal_is_empty(slot) || before.bottom != after.bottom ||
             before.top != after.top || before.head != after.head || before.tail != after.tail) {
@@ -66,7 +80,7 @@ static int holds(struct thread_slot *slot, uint32_t stack, const void *block) {
 static struct thread_slot *find_holder(const sharena_t *heap, struct thread_slot *self,
                                        uint32_t stack, const void *block) {
     uint32_t high = shared_get(&heap_state(heap)->threads_high);
-    if (holds(self, stack, block)) {
+    if (holds(heap, self, stack, block)) {
         return self;
     }
     if (fill_broken_at(block, LEAST_BYTES) != LEAST_BYTES) {
@@ -74,7 +88,7 @@ static struct thread_slot *find_holder(const sharena_t *heap, struct thread_slot
     }
     for (uint32_t i = 0; i < high; i++) {
         struct thread_slot *slot = heap_thread(heap, i);
-        if (shared_get(&slot->state) == SLOT_USED && holds(slot, stack, block)) {
+        if (shared_get(&slot->state) == SLOT_USED && holds(heap, slot, stack, block)) {
             return slot;
         }
     }
