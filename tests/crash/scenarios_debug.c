@@ -98,7 +98,7 @@ static void settle_cell(struct stage *stage) {
     NEED(*stage->cell == NULL || sharena_usable_size(stage->heap, *stage->cell) >= stage->bytes);
 }
 
-#define TWO_OF(n) .bytes = (n), .missing = {2, 2 * (n)}
+#define TWO_OF(n) .bytes = (n), .missing = {2, (size_t)2 * (n)}
 
 const struct scenario scenarios_debug[] = {
     {"watched_malloc", .warm = warm_room, .act = act_malloc, TWO_OF(64)},

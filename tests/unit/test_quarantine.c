@@ -111,10 +111,10 @@ static void test_round_and_round(void **state) {
     for (uint32_t i = 1; i < QUARANTINE_ENTRIES; i++) {
         push(sharena_malloc(heap, 8));
     }
-    assert_holds(QUARANTINE_ENTRIES, QUARANTINE_ENTRIES * 8);
+    assert_holds(QUARANTINE_ENTRIES, (uint64_t)QUARANTINE_ENTRIES * 8);
     assert_ptr_equal(quarantine_entry(self, 0), first);
     quarantine_make_room(heap, self, conf, 8);
-    assert_holds(QUARANTINE_ENTRIES - 1, (QUARANTINE_ENTRIES - 1) * 8);
+    assert_holds(QUARANTINE_ENTRIES - 1, (QUARANTINE_ENTRIES - 1ull) * 8);
     assert_int_equal(quarantine_has(self, first), 0);
     assert_int_equal(books_now().report.blocks_live, 0);
     assert_int_equal(sharena_purge(heap), 0);
