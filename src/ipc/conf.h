@@ -46,16 +46,21 @@ struct conf {                         /* per process and heap; opt.<name> in ctl
     uint8_t source[CONF_ENTRIES_MAX]; /* enum conf_source, by the number of the entry */
 };
 
+/* Whether something is to be done with each block that comes or goes. */
+static inline int conf_sees_blocks(const struct conf *conf) {
+    return conf->zero != 0 || conf->junk != 0 || conf->quarantine_bytes != 0;
+}
+
 /* Whether something is to be done at each call. Then no thread gets a hint (thread.h), so all calls
  * take the slow paths, which look at the options: the fast paths know nothing of them. */
 static inline int conf_is_watching(const struct conf *conf) {
-    return conf->zero != 0 || conf->junk != 0 || conf->prof != 0 || conf->quarantine_bytes != 0;
+    return conf_sees_blocks(conf) || conf->prof != 0;
 }
 
 /* Whether all that is to be done is to count what is allocated. Then frees are as fast as ever, and
  * a cached block is taken without entering the heap (api.c). */
 static inline int conf_is_counting(const struct conf *conf) {
-    return conf->prof != 0 && conf->zero == 0 && conf->junk == 0;
+    return conf->prof != 0 && !conf_sees_blocks(conf);
 }
 
 #define CONF_MS_NEVER UINT32_MAX /* -1 in a text */

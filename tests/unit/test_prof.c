@@ -237,10 +237,47 @@ static void cached_blocks_are_counted_on_the_way(void **state) {
     assert_null(thread_record->counted);
     assert_int_equal(thread_record->data_bytes, 0);
     attachment->conf.zero = 0;
+    attachment->conf.quarantine_bytes = 4096;
+    (void)fixture_self();
+    assert_null(thread_record->counted);
+    attachment->conf.quarantine_bytes = 0;
     attachment->conf.prof = 0;
     (void)fixture_self();
     assert_null(thread_record->counted);
     assert_ptr_equal(thread_record->hint_heap, heap);
+}
+
+/* With junk and quarantine as well: sampled blocks do not wait, the others do; nothing is lost. */
+static void beside_all_that_watches(void **state) {
+    (void)state;
+    enum { BLOCKS = 200 };
+    char path[SCRATCH_MAX];
+    const struct sharena_options options = {.capacity_bytes = 1 << 28,
+                                            .conf =
+                                                "prof:true,lg_prof_sample:12,junk:true,zero:true,"
+                                                "quarantine_bytes:65536"};
+    sharena_t *heap;
+    char *blocks[BLOCKS] = {NULL};
+    uint64_t random = 3;
+    assert_int_equal(sharena_open(scratch_path(path, "watched"), &options, &heap), 0);
+    for (int i = 0; i < 20000; i++) {
+        char **at = &blocks[clean_random(&random) % BLOCKS];
+        size_t bytes = 1 + clean_random(&random) % (i % 7 == 0 ? 40000 : 3000);
+        sharena_free(heap, *at);
+        *at = i % 3 == 0 ? sharena_calloc(heap, 1, bytes) : sharena_malloc(heap, bytes);
+        assert_non_null(*at);
+        assert_true(i % 3 != 0 || clean_is_zero(*at, bytes));
+        memset(*at, 0x77, sharena_usable_size(heap, *at));
+    }
+    assert_true(shared_get(&heap_pool(heap)->samples_used) > 10);
+    assert_int_equal(sharena_check(heap, NULL), 0);
+    for (int i = 0; i < BLOCKS; i++) {
+        sharena_free(heap, blocks[i]);
+    }
+    assert_int_equal(shared_get(&heap_pool(heap)->samples_used), 0);
+    assert_int_equal(sharena_check(heap, NULL), 0);
+    assert_int_equal(sharena_close(heap), 0);
+    assert_int_equal(sharena_unlink(path), 0);
 }
 
 static void a_close_ends_the_counting(void **state) {
@@ -305,6 +342,7 @@ int main(void) {
         with_heap(memory_goes_before_samples),
         with_heap(cached_blocks_are_counted_on_the_way),
         with_heap(a_close_ends_the_counting),
+        with_heap(beside_all_that_watches),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
