@@ -97,9 +97,13 @@ static int is_at_home(const struct stack_home *home, const shared_ptr *at) {
            (uintptr_t)at % sizeof(*at) == 0;
 }
 
+/* The thread's own: who dies as a stack moves, or as it gets its first place, leaves it behind. */
+static int is_hint(const struct stack_home homes[2], const shared_ptr *at) {
+    return at == NULL || is_at_home(&homes[0], at) || is_at_home(&homes[1], at);
+}
+
 /* 0 if it is out of its storage, or looked so because its thread moved it meanwhile. All is NULL
- * where the slot never had a cache. Who dies as a stack moves may leave `base` and `full` behind;
- * the thread's own hints. */
+ * where the slot never had a cache. */
 static int read_extent(const sharena_t *heap, struct thread_slot *slot, uint32_t index,
                        struct extent *extent) {
     const struct tcache_stack *stack = &slot_tcache(slot)->stacks[index];
@@ -116,8 +120,7 @@ static int read_extent(const sharena_t *heap, struct thread_slot *slot, uint32_t
     const struct stack_home *home = &homes[first == homes[0].first ? 0 : 1];
     return first == home->first && extent->bottom <= extent->top &&
            is_at_home(home, extent->bottom) && is_at_home(home, extent->top) &&
-           (is_at_home(&homes[0], base) || is_at_home(&homes[1], base)) &&
-           (is_at_home(&homes[0], full) || is_at_home(&homes[1], full));
+           is_hint(homes, base) && is_hint(homes, full);
 }
 
 /* How many caches hold the block at this moment. */

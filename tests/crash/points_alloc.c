@@ -175,6 +175,9 @@ static struct tcache_stack *own_stack(const struct stage *stage) {
 
 /* A stack of large blocks, which begins with room for none, as it is when it grew to two. */
 static int ready_room(struct stage *stage) {
+    if (stage_flush(stage) != 0) { /* so that there is a slot */
+        return -1;
+    }
     struct tcache *tcache = slot_tcache(thread_find_slot(stage->heap));
     uint32_t stack = stage->size_class + 1;
     if ((stage->scenario->flags & CACHE_ALL) != 0 && stack > SIZE_CLASSES_SMALL) {
@@ -186,7 +189,9 @@ static int ready_room(struct stage *stage) {
 }
 
 static int ready_cached(struct stage *stage) {
-    (void)ready_room(stage);
+    if (ready_room(stage) != 0) {
+        return -1;
+    }
     void *block = sharena_malloc(stage->heap, stage->bytes);
     sharena_free(stage->heap, block);
     return block != NULL ? 0 : stage_fail(stage, "nothing to cache: %s", sharena_errormsg());
@@ -205,10 +210,9 @@ static int ready_full(struct stage *stage) {
     static void *blocks[512];
     const int other = SHARENA_ARENA(0);
     uint32_t count = 0;
-    if (stage_flush(stage) != 0) {
+    if (ready_room(stage) != 0) {
         return -1;
     }
-    (void)ready_room(stage);
     const struct tcache_stack *stack = own_stack(stage);
     uint32_t capacity = (uint32_t)((shared_ptr *)shared_get(&stack->full) -
                                    (shared_ptr *)shared_get(&stack->bottom));
@@ -223,10 +227,13 @@ static int ready_full(struct stage *stage) {
 
 /* ... and the next free will make it bigger, which moves the bigger ones. */
 static int ready_grow(struct stage *stage) {
+    if (ready_full(stage) != 0) {
+        return -1;
+    }
     struct tcache *tcache = slot_tcache(thread_find_slot(stage->heap));
     shared_store(&tcache->grown_most, (uint64_t)1 << 30);
     shared_store(&tcache->demand[stage->size_class + 1], TCACHE_RAN_DRY);
-    return ready_full(stage);
+    return 0;
 }
 
 static int act_free(struct stage *stage) {
