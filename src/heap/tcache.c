@@ -253,7 +253,7 @@ static uint32_t affordable(const struct tcache *tcache, uint32_t index) {
  * batch is as cheap as it is big, but what it holds is not in use. */
 static int is_short_batch(const struct tcache *tcache, uint32_t index) {
     uint64_t capacity = shared_get(&tcache->capacity[index]);
-    return index <= SIZE_CLASSES_SMALL &&
+    return index != 0 && index <= SIZE_CLASSES_SMALL &&
            2 * capacity * sizeclass_bytes(index - 1) <= ONE_SIDED_BYTES;
 }
 
@@ -375,7 +375,8 @@ int tcache_push_slow(sharena_t *heap, struct thread_slot *self, uint32_t stack_i
         compact(self, stack_index);
     }
     uint32_t count = stack_count(stack);
-    if (shared_get(&stack->top) == shared_get(&stack->full) && !grow(heap, self, stack_index)) {
+    if (shared_get(&stack->top) == shared_get(&stack->full) && !grow(heap, self, stack_index) &&
+        count != 0) {
         flush_oldest(heap, self, stack_index, (count + 1) / 2);
     }
     shared_ptr *top = shared_get(&stack->top);
