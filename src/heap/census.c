@@ -241,12 +241,24 @@ uint64_t census_cached_bytes(const sharena_t *heap) {
     return bytes;
 }
 
+/* What slots have beside themselves: stacks that grew, quarantines. */
+static uint64_t grown_bytes(const sharena_t *heap, uint32_t slots) {
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < slots && i < THREADS_MAX; i++) {
+        struct thread_slot *slot = heap_thread(heap, i);
+        bytes += tcache_grown_bytes(slot) +
+                 (shared_get(&slot_quarantine(slot)->is_backed) != 0 ? QUARANTINE_BYTES : 0);
+    }
+    return bytes;
+}
+
 uint64_t census_fixed_bytes(const sharena_t *heap) {
-    uint64_t slots = shared_get(&heap_state(heap)->threads_high);
+    uint32_t slots = shared_get(&heap_state(heap)->threads_high);
     uint64_t arenas = shared_get(&heap_pool(heap)->arenas_made);
     return PROCESSES_OFFSET + PROCESSES_MAX * sizeof(struct process_slot) +
-           (ARENAS_OFFSET - POOL_OFFSET) + slots * THREAD_SLOT_BYTES +
-           arenas * round_up(sizeof(struct arena), PAGE_BYTES) + prof_table_bytes(heap);
+           (ARENAS_OFFSET - POOL_OFFSET) + (uint64_t)slots * THREAD_SLOT_BYTES +
+           grown_bytes(heap, slots) + arenas * round_up(sizeof(struct arena), PAGE_BYTES) +
+           prof_table_bytes(heap);
 }
 
 uint64_t census_table_bytes(const sharena_t *heap) {

@@ -421,8 +421,8 @@ static COLD struct thread_slot *attach_thread(sharena_t *heap) {
     return slot;
 }
 
-/* Where each call is watched, the hint is that of no heap; frees have theirs nevertheless where only
- * what is allocated is counted. */
+/* Where each call is watched, the hint is that of no heap; frees have theirs nevertheless where
+ * only what is allocated is counted. */
 static void set_hint(const struct attachment *attachment, sharena_t *heap,
                      struct thread_slot *slot) {
     const struct heap_state *state = heap_state(heap);
@@ -485,6 +485,7 @@ void heap_purge(sharena_t *heap, struct thread_slot *self) {
     }
     quarantine_drain(heap, self);
     tcache_flush(heap, self);
+    tcache_shrink(heap, self);
     uint32_t made = shared_get(&heap_pool(heap)->arenas_made);
     for (uint32_t i = 0; i < made; i++) {
         arena_purge(heap, self, i);

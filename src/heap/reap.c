@@ -69,6 +69,7 @@ static void settle(sharena_t *heap, struct thread_slot *slot) {
 static void drain(sharena_t *heap, struct thread_slot *slot) {
     quarantine_drain(heap, slot);
     tcache_flush(heap, slot);
+    tcache_shrink(heap, slot);
     arena_leave(heap, slot);
 }
 

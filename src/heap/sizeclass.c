@@ -16,7 +16,8 @@
 #define BITMAP_FIRST_BITS 320u /* in the run entry of the first page; 512 in each that follows */
 #define STACK_BYTES 32u
 #define GROWN_ENTRIES_MAX 16384u
-#define GROWN_CLASS_BYTES (8u << 20) /* blocks of one class that a grown stack may hold */
+#define ENTRIES_PER_PAGE (PAGE_BYTES / 8) /* so no two grown stacks share a page */
+#define GROWN_CLASS_BYTES (8u << 20)      /* blocks of one class that a grown stack may hold */
 
 uint16_t sizeclass_stack_offset[LOOKUP_BYTES_MAX + 1];
 
@@ -95,7 +96,8 @@ void sizeclass_init(void) {
         stack_first[i] = first;
         first += sizeclass_stack_entries(i);
         grown_first[i] = grown;
-        grown += sizeclass_grown_entries(i);
+        grown += (sizeclass_grown_entries(i) + ENTRIES_PER_PAGE - 1) / ENTRIES_PER_PAGE *
+                 ENTRIES_PER_PAGE;
         if (i < SIZE_CLASSES_SMALL) {
             shapes[i] = compute_shape(size_of_class[i]);
         }

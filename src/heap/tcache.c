@@ -16,6 +16,7 @@
 #include "heap/huge.h"
 #include "heap/large.h"
 #include "ipc/journal.h"
+#include "ipc/mapping.h"
 
 #define GC_TICKS 64u                 /* slow paths between two steps of the GC */
 #define ONE_SIDED_BYTES (128u << 10) /* room that a stack may get without being of use twice */
@@ -171,7 +172,11 @@ static int make_room(sharena_t *heap, struct thread_slot *self, uint32_t stack_i
     struct tcache *tcache = slot_tcache(self);
     struct stack_home home = tcache_home(heap, self, stack_index, 0);
     if (capacity > home.entries) {
+        shared_u32 *backed = &tcache->backed[stack_index];
         home = tcache_home(heap, self, stack_index, 1);
+        if (capacity > shared_get(backed)) {
+            shared_store(backed, capacity); /* first: rather said of too many than of too few */
+        }
         if (backing_add_metadata(heap, home.first, home.first + capacity) != 0) {
             return 0;
         }
@@ -211,6 +216,34 @@ void tcache_flush(sharena_t *heap, struct thread_slot *self) {
     bin_flush_rest(heap, self);
     for (uint32_t i = 1; i <= SIZE_CLASSES_CACHED; i++) {
         flush_oldest(heap, self, i, stack_count(&tcache->stacks[i]));
+    }
+}
+
+uint64_t tcache_grown_bytes(struct thread_slot *slot) {
+    const struct tcache *tcache = slot_tcache(slot);
+    uint64_t bytes = 0;
+    for (uint32_t i = 1; i <= SIZE_CLASSES_CACHED; i++) {
+        uint32_t entries = shared_get(&tcache->backed[i]);
+        uint32_t most = sizeclass_grown_entries(i - 1);
+        bytes += round_up((entries < most ? entries : most) * sizeof(shared_ptr), PAGE_BYTES);
+    }
+    return bytes;
+}
+
+void tcache_shrink(sharena_t *heap, struct thread_slot *self) {
+    struct tcache *tcache = slot_tcache(self);
+    if (tcache_grown_bytes(self) == 0) {
+        return;
+    }
+    for (uint32_t i = 1; i <= SIZE_CLASSES_CACHED; i++) {
+        ASSERT(stack_count(&tcache->stacks[i]) == 0);
+        set_capacity(tcache, i, shared_get(&tcache->least[i]));
+        switch_to(self, i, tcache_home(heap, self, i, 0).first, 0);
+    }
+    if (mapping_punch(heap, heap_offset(heap, grown_part(heap, self)), GROWN_BYTES) == 0) {
+        for (uint32_t i = 1; i <= SIZE_CLASSES_CACHED; i++) {
+            shared_store(&tcache->backed[i], 0u);
+        }
     }
 }
 

@@ -49,6 +49,12 @@ int tcache_push_slow(sharena_t *heap, struct thread_slot *self, uint32_t stack_i
 /* Flushes everything. */
 void tcache_flush(sharena_t *heap, struct thread_slot *self);
 
+/* Of an empty cache: the stacks get their least capacity, and the part that grew has no storage. */
+void tcache_shrink(sharena_t *heap, struct thread_slot *self);
+
+/* Storage of the part that grew; a kill may leave it said of some pages more than it has. */
+uint64_t tcache_grown_bytes(struct thread_slot *slot);
+
 /* One step of the GC now and then; called on slow paths. */
 void tcache_tick(sharena_t *heap, struct thread_slot *self);
 

@@ -37,6 +37,7 @@ struct tcache {
     shared_u64 grown_bytes; /* sum of (capacity - least) x size of all classes ... */
     shared_u64 grown_most;  /* ... and what it may become */
     shared_u32 capacity[TCACHE_STACKS];   /* full - first, in entries */
+    shared_u32 backed[TCACHE_STACKS];     /* entries of its part that grew that may have storage */
     shared_u32 least[TCACHE_STACKS];      /* what the GC leaves of it */
     shared_u32 most[TCACHE_STACKS];       /* what it may grow to */
     shared_u32 demand[TCACHE_STACKS];     /* TCACHE_* */

@@ -5,6 +5,7 @@
 #include <pthread.h>
 
 #include "heap/bin.h"
+#include "heap/census.h"
 #include "heap/huge.h"
 #include "heap/large.h"
 #include "heap/publish.h"
@@ -404,6 +405,26 @@ static void test_a_stack_grows_to_what_is_needed(void **state) {
         assert_ptr_equal(pop(CLASS_64), room[i]);
         give(room[i]);
     }
+}
+
+/* What a stack grew by is in the statistics, and goes when everything is given back. */
+static void test_a_purge_takes_what_a_stack_grew_by(void **state) {
+    (void)state;
+    assert_int_equal(tcache_grown_bytes(self), 0);
+    for (uint32_t rounds = 0; rounds < 12; rounds++) {
+        breathe(CLASS_64, 10000);
+    }
+    assert_true(is_moved(CLASS_64));
+    assert_int_equal(tcache_grown_bytes(self),
+                     round_up(capacity_of(CLASS_64) * sizeof(void *), PAGE_BYTES));
+    uint64_t fixed = census_fixed_bytes(heap);
+    assert_int_equal(sharena_purge(heap), 0);
+    assert_int_equal(tcache_grown_bytes(self), 0);
+    assert_in_range(fixed - census_fixed_bytes(heap), 10000 * sizeof(void *), 1 << 20);
+    assert_false(is_moved(CLASS_64));
+    assert_budget();
+    breathe(CLASS_64, 10000); /* the storage is taken anew */
+    assert_int_equal(books_now().report.blocks_live, 0);
 }
 
 /* Who only frees gains by big batches, but what it holds is needed elsewhere. */
@@ -829,6 +850,7 @@ int main(void) {
         with_cache(test_classes_without_a_cache_take_nothing),
         with_cache(test_flush_gives_all_classes_back),
         with_cache(test_a_stack_grows_to_what_is_needed),
+        with_cache(test_a_purge_takes_what_a_stack_grew_by),
         with_cache(test_a_stack_that_never_runs_dry_grows_little),
         with_cache(test_a_stack_that_only_runs_dry_grows_little),
         with_cache(test_growth_ends_with_the_budget),
