@@ -26,7 +26,7 @@ static int become(uid_t user, gid_t group) {
 
 static sharena_t *open_as(uid_t user, gid_t group) {
     static const struct sharena_options options = {
-        .mode = 0660, .capacity_bytes = GIB, .conf = "narenas:1"};
+        .mode = 0660, .capacity_bytes = GIB, .conf = SECTION_CONF};
     sharena_t *heap = NULL;
     if (become(user, group) != 0 || sharena_open(path, &options, &heap) != 0) {
         (void)fprintf(stderr, "child: user %u: %s\n", (unsigned)user, sharena_errormsg());

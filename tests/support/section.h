@@ -1,6 +1,7 @@
 /* section.h -- for tests of deaths: a thread in the middle of a critical section, and who waits for it.
  *
- * The heaps of these tests have one arena, so that everybody needs the locks that are held.
+ * The heaps of these tests have one arena, and caches that do not grow, so that everybody needs the
+ * locks that are held; and no step is taken but those of the test.
  */
 #ifndef TESTS_SUPPORT_SECTION_H
 #define TESTS_SUPPORT_SECTION_H
@@ -15,9 +16,10 @@ enum section { SECTION_NONE, SECTION_BIN, SECTION_ARENA, SECTION_POOL, SECTIONS 
 
 #define SECTION_SIZE 64u /* of the blocks of the bin */
 
+#define SECTION_CONF "narenas:1,tcache_bytes:0,dirty_decay_ms:-1"
+
 static inline const struct sharena_options *section_options(void) {
-    static const struct sharena_options options = {.capacity_bytes = GIB,
-                                                   .conf = "narenas:1,dirty_decay_ms:-1"};
+    static const struct sharena_options options = {.capacity_bytes = GIB, .conf = SECTION_CONF};
     return &options;
 }
 
