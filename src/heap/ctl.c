@@ -222,6 +222,7 @@ static int give_value(const struct ctl_query *query, enum ctl_type type, uint64_
     size_t bytes = type_bytes(type);
     size_t given = *oldlenp;
     *oldlenp = given < bytes ? given : bytes;
+    CHECK(from != NULL); /* hooks are never none: those of the library, if no others */
     memcpy(oldp, from, *oldlenp);
     return given == bytes ? 0 : fail_length(query, "*oldlenp", given, bytes);
 }

@@ -110,8 +110,7 @@ static void switch_to(struct thread_slot *self, uint32_t stack_index, shared_ptr
 static void open_stacks(sharena_t *heap, struct thread_slot *self, const struct conf *conf) {
     struct tcache *tcache = slot_tcache(self);
     for (uint32_t i = 0; i < TCACHE_STACKS; i++) {
-        struct tcache_stack *stack = &tcache->stacks[i];
-        ASSERT(shared_get(&stack->top) == shared_get(&stack->bottom));
+        ASSERT(stack_count(&tcache->stacks[i]) == 0);
         shared_store(&tcache->least[i], least_capacity(conf, i));
         shared_store(&tcache->capacity[i], shared_get(&tcache->least[i]));
         shared_store(&tcache->most[i], most_capacity(conf, i));

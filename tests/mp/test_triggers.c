@@ -67,7 +67,7 @@ static int open_heap(void **state) {
     memset(signals, 0, sizeof(*signals));
     heap = clean_open(scratch_path(path, "triggers"));
     look_every(CONF_MS_NEVER);
-    registry_find(heap)->conf.narenas = 1; /* or each thread would make the heap grow */
+    registry_find(heap)->conf.narenas = 1;      /* or each thread would make the heap grow */
     registry_find(heap)->conf.tcache_bytes = 0; /* or a cache would soon be missed no more */
     miss_caches();
     return 0;

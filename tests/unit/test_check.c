@@ -362,7 +362,7 @@ static void test_figures(void **state) {
     assert_int_equal(report.pages_dirty, dirty + huge_pages);
     assert_int_equal(report.pages_backed, backed);
 
-    sharena_free_batch(heap, 10, blocks); /* into the cache */
+    sharena_free_batch(heap, 10, blocks);            /* into the cache */
     sharena_free(heap, sharena_malloc(heap, 20000)); /* so that they are cached */
     sharena_dallocx(heap, large[0], SHARENA_TCACHE_NONE);
     assert_int_equal(sharena_check(heap, &report), 0);

@@ -261,7 +261,7 @@ static int cache_and_look_again(void *arg) {
     memcpy(&before, slot_tcache(self), sizeof(before));
     __atomic_store_n(&stage->is_set, 1, __ATOMIC_RELEASE);
     REQUIRE(await(&stage->is_over));
-    REQUIRE(memcmp(&before, slot_tcache(self), sizeof(before)) == 0);
+    REQUIRE(memcmp((const char *)&before, (const char *)slot_tcache(self), sizeof(before)) == 0);
     sharena_free(fixture_heap(), sharena_malloc(fixture_heap(), 100));
     return 0;
 }
