@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 # In the order of the tables' columns. "bare" is no allocator at all.
 BACKENDS = ["sharena", "jemalloc", "mimalloc", "tcmalloc", "glibc", "boost", "pmemobj", "bare"]
+STATIC = ["sharena_static", "jemalloc_static", "tcmalloc_static"]  # of the table "static" alone
 HEAP_FILES = ("sharena", "boost", "pmemobj")
 SHARED = ("sharena", "boost", "bare")  # what many processes may have open
 QUICK, FULL = 1, 2
@@ -41,6 +42,7 @@ class Table:
 
 TABLES = [
     Table("pair", "A block taken and given back at once, ns"),
+    Table("static", "The same, where all are linked statically, ns"),
     Table("batch", "10 000 blocks taken, then given back in random order, ns for each"),
     Table("replace", "Random ones of 100 000 live blocks replaced, M/s", True),
     Table("share", "Between two workers, M/s", True),
@@ -66,6 +68,8 @@ def size_cases():
     for size in (16, 64, 256, KIB, 8 * KIB, 64 * KIB, MIB, 4 * MIB):
         mode = QUICK if size in (64, KIB, 64 * KIB, 4 * MIB) else FULL
         yield Case("pair", size_text(size), ("pair", size), mode=mode)
+    for size in (16, 64, KIB, 8 * KIB, 64 * KIB):
+        yield Case("static", size_text(size), ("pair", size), backends=(*STATIC, "bare"))
     for size in (64, 512):
         yield Case("batch", size_text(size), ("batch", size, 10000), mode=QUICK)
     for most in (8 * KIB, 256 * KIB):

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import plots
 import targets
-from cases import BACKENDS, TABLES
+from cases import BACKENDS, STATIC, TABLES
 
 
 def unit_text(unit):
@@ -69,12 +69,13 @@ def cell(values, ours):
 
 def table_lines(results, table):
     rows = results.values[table.name]
-    backends = [x for x in BACKENDS if any(x in row for row in rows.values())]
+    backends = [x for x in STATIC + BACKENDS if any(x in row for row in rows.values())]
+    first = backends[0]
     yield f"| | {' | '.join(backends)} |"
     yield "|---|" + "---|" * len(backends)
     for row, by_backend in rows.items():
-        ours = results.median(table.name, row, "sharena")
-        cells = [cell(by_backend.get(x), ours if x != "sharena" else None) for x in backends]
+        ours = results.median(table.name, row, first)
+        cells = [cell(by_backend.get(x), ours if x != first else None) for x in backends]
         yield f"| {row} | {' | '.join(cells)} |"
 
 

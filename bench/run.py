@@ -17,7 +17,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from cases import BACKENDS, CASES, QUICK, TABLES
+from cases import BACKENDS, STATIC, CASES, QUICK, TABLES
 
 NOT_APPLICABLE = 77  # also of this script, where there is too little space
 HEAPS = "/dev/shm"
@@ -46,8 +46,9 @@ class Failure(Exception):
 
 def available(bin_dir):
     """Backends that were built; says which were not."""
-    found = [x for x in BACKENDS if (bin_dir / f"bench_{x}").is_file()]
-    for missing in sorted(set(BACKENDS) - set(found)):
+    wanted = BACKENDS + STATIC
+    found = [x for x in wanted if (bin_dir / f"bench_{x}").is_file()]
+    for missing in sorted(set(wanted) - set(found)):
         print(f"bench: {missing} is left out: it was not built, see what cmake says")
     return found
 
@@ -95,7 +96,7 @@ def describe(bin_dir, backends):
         "processors": os.cpu_count(),
         "memory_gib": round(memory_kib / (1 << 20)),
         "system": f"Linux {platform.release()}",
-        "versions": {x: version(x) for x in backends},
+        "versions": {x: version(x) for x in backends if x not in STATIC},
         "load_at_begin": round(os.getloadavg()[0], 1),
     }
 

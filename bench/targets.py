@@ -43,6 +43,10 @@ def speed_targets(f):
     for size in ("16 B", "64 B", "256 B", "1 KiB"):
         figure = f.against("pair", size, "jemalloc")
         yield f"pair of {size}, of jemalloc's time", figure, AT_MOST, 0.65
+    for size in ("16 B", "64 B", "1 KiB"):
+        figure = _ratio(f.results.median("static", size, "sharena_static"),
+                        f.results.median("static", size, "jemalloc_static"))
+        yield f"pair of {size}, both linked statically, of jemalloc's time", figure, AT_MOST, 0.65
     figure = f.against("pair", "8 KiB", "tcmalloc")
     yield "pair of 8 KiB, of tcmalloc's time", figure, AT_MOST, 1
     for size in ("64 KiB", "1 MiB", "4 MiB"):

@@ -30,12 +30,23 @@ function(add_peer source found package)
     endif()
 endfunction()
 
+# add_static_backend(NAME LIBRARY...) -- without the jump through the procedure linkage table, which costs
+# more than the fast path itself. The peers have C++ within.
+function(add_static_backend name)
+    add_bench_program(bench_${name}_static
+        "bench/backends/${name}.c;$<TARGET_OBJECTS:bench_driver>" ${ARGN} ${CMAKE_DL_LIBS} m)
+    if(CMAKE_CXX_COMPILER)
+        set_target_properties(bench_${name}_static PROPERTIES LINKER_LANGUAGE CXX)
+    endif()
+endfunction()
+
 # What a user's program does: the calls go through the procedure linkage table.
 add_bench_program(bench_steady bench/steady.c sharena_static ${CMAKE_DL_LIBS})
 add_bench_program(bench_steady_shared bench/steady.c sharena)
 
 add_backend(bare.c)
 add_backend(sharena.c sharena)
+add_static_backend(sharena sharena_static)
 
 # The peers; not with a sanitizer, which is a malloc of its own.
 if(NOT SHARENA_SANITIZE)
@@ -55,6 +66,14 @@ if(NOT SHARENA_SANITIZE)
     add_peer(tcmalloc.c TCMALLOC_FOUND libgoogle-perftools-dev PkgConfig::TCMALLOC)
     add_peer(pmemobj.c PMEMOBJ_FOUND libpmemobj-dev PkgConfig::PMEMOBJ)
     add_peer(boost.cpp BOOST_INTERPROCESS_DIR libboost-dev)
+    find_library(JEMALLOC_ARCHIVE libjemalloc.a)
+    find_library(TCMALLOC_ARCHIVE libtcmalloc_minimal.a)
+    foreach(peer jemalloc tcmalloc)
+        string(TOUPPER ${peer}_ARCHIVE archive)
+        if(CMAKE_CXX_COMPILER AND ${archive})
+            add_static_backend(${peer} ${${archive}})
+        endif()
+    endforeach()
     if(TARGET bench_pmemobj)
         target_compile_definitions(bench_pmemobj PRIVATE
             PMEMOBJ_PACKAGE_VERSION="${PMEMOBJ_VERSION}")
