@@ -28,6 +28,7 @@
 #define ATTEMPTS 8
 #define PATIENCE_MS 250 /* of the first attempt; the second waits twice as long, and so on */
 #define LOOKS_MAX 100
+#define SAME_LOOKS 5 /* a millisecond apart */
 
 static uint64_t now_ms(void) {
     struct timespec now;
@@ -71,10 +72,18 @@ static int begin_stop(const struct guardian *guardian, pid_t pid) {
     return error == 0 || error == ESRCH ? 0 : explain_process(error, pid);
 }
 
+/* A thread is shown as stopped an instant before its last switch is counted, and that instant is
+ * long if another thread gets its processor. So the count must have stayed the same for a while. */
 static int wait_stopped(struct standstill *standstill, uint32_t index, uint64_t end_ms) {
     pid_t pid = standstill->stopped.list[index].pid;
-    while (holders_process_state(pid, &standstill->switches[index]) == PROCESS_RUNS) {
-        if (now_ms() >= end_ms) {
+    uint64_t *switches = &standstill->switches[index];
+    uint64_t before = UINT64_MAX;
+    int looks_same = 0;
+    while (looks_same < SAME_LOOKS) {
+        int is_running = holders_process_state(pid, switches) == PROCESS_RUNS;
+        looks_same = !is_running && *switches == before ? looks_same + 1 : 0;
+        before = is_running ? UINT64_MAX : *switches;
+        if (is_running && now_ms() >= end_ms) {
             return error_set(ETIMEDOUT,
                              "process %d uses the heap and does not stop: a thread of it is in a "
                              "system call that does not end, or somebody continues it; try again",
