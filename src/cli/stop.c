@@ -28,7 +28,8 @@
 #define ATTEMPTS 8
 #define PATIENCE_MS 250 /* of the first attempt; the second waits twice as long, and so on */
 #define LOOKS_MAX 100
-#define SAME_LOOKS 5 /* a millisecond apart */
+#define SAME_LOOKS 5   /* a millisecond apart */
+#define DYING_LOOKS 50 /* ten milliseconds apart */
 
 static uint64_t now_ms(void) {
     struct timespec now;
@@ -192,7 +193,15 @@ int stop_all(const struct heap_file *file, const struct guardian *guardian,
         guardian_continue_all(guardian);
         sleep_ms(20L * i);
     }
-    return error == 0 ? verify_slots(file, standstill) : error;
+    if (error == 0) {
+        error = verify_slots(file, standstill);
+    }
+    /* Of one that is just dying, /proc shows no mapping any more when its token is still held. */
+    for (int i = 0; i < DYING_LOOKS && error == EPERM; i++) {
+        sleep_ms(10);
+        error = verify_slots(file, standstill);
+    }
+    return error;
 }
 
 int stop_verify(const struct standstill *standstill) {
