@@ -389,7 +389,32 @@ SHARENA_API const char *sharena_errormsg(void);
 
 /* "name:value" pairs, comma-separated, from /etc/sharena.conf, this weak symbol, the environment
  * variable SHARENA_CONF, and options.conf; later ones win. An unknown name or a bad value is EINVAL
- * from sharena_open() with a message that lists what is valid. doc/configuration.md has the table.
+ * from sharena_open() with a message that lists what is valid. Each process has its own, by heap.
+ * "opt.NAME" and "opt.NAME.source" of sharena_ctl() tell what is in force, and where it came from.
+ * doc/configuration.md has the ranges, and says more.
+ *
+ *     name                     default  meaning
+ *     narenas                  0        most arenas; 0: 4 for each processor
+ *     tcache                   true     whether threads cache blocks
+ *     lg_tcache_max            22       log2 of the largest size cached
+ *     tcache_nslots_small_min  20       least blocks of a small class that a cache begins with
+ *     tcache_nslots_small_max  200      most of them
+ *     tcache_nslots_large      20       most blocks of a class from 16 KiB that are cached
+ *     tcache_bytes             8388608  bytes of blocks that a thread's cache may grow by
+ *     cache_oblivious          false    large blocks begin at different lines
+ *     reap_interval_ms         1000     between two looks for the dead
+ *     stats_print              false    statistics at the last close, to stderr
+ *     junk                     false    or alloc, free, true: blocks get a pattern
+ *     quarantine_bytes         0        bytes of freed blocks that wait in each thread
+ *     zero                     false    every block is zeroed
+ *     purge                    decay    what free memory is given back by
+ *     background_thread        false    a thread of this process gives memory back
+ *     dirty_decay_ms           10000    how long it takes to go
+ *     lg_dirty_mult            3        ratio of free to used memory, as a shift
+ *     prof                     false    some blocks are noted, with who allocates them
+ *     lg_prof_sample           19       log2 of the bytes between two of these, on average
+ *     abort                    true     misuse stops the process
+ *     abort_conf               false    a bad configuration aborts
  */
 extern const char *sharena_conf;
 

@@ -64,6 +64,9 @@ class Manual(Docs):
             table = re.findall(r"(?m)^\| `(\w+)` \| \w+ \| \S+ \| ([^|]*) \|", file.read())
         self.assertEqual({name: re.findall(r"\d+", values) for name, _, values in found},
                          {name: re.findall(r"\d+", values) for name, values in table})
+        with open(f"{support.SOURCE}/include/sharena/sharena.h", encoding="utf-8") as file:
+            header = file.read().partition("name                     default  meaning\n")[2]
+        self.assertEqual(dict(re.findall(r"(?m)^ \*     (\w+) +([\w.-]+) +\w", header)), rows)
         options = self.run_json("stats", self.heap)["sharena"]["opt"]
         defaults = {name: str(x["value"]).lower() if isinstance(x["value"], bool)
                     else str(x["value"]) for name, x in options.items()
