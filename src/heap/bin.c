@@ -470,7 +470,7 @@ static void sort_regions(const sharena_t *heap, const shared_ptr *from, uint32_t
         before += here;
     }
     for (uint32_t i = 0; i < count; i++) {
-        shared_prepare(&to[next[bucket[i]]++].value_, shared_get(&from[i]));
+        shared_store(&to[next[bucket[i]]++], shared_get(&from[i])); /* a check may be looking */
     }
 }
 

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 
@@ -66,6 +67,12 @@ sharena_t *fixture_heap(void) {
 
 const char *fixture_path(void) {
     return path;
+}
+
+const char *fixture_process_name(void) {
+    static char name[16];
+    assert_int_equal(prctl(PR_GET_NAME, name), 0); /* of the main thread */
+    return name;
 }
 
 struct thread_slot *fixture_self(void) {

@@ -24,6 +24,9 @@ int heap_fixture_close(void **state);
 sharena_t *fixture_heap(void);
 const char *fixture_path(void);
 
+/* What this process is called: its program's name, or valgrind's. */
+const char *fixture_process_name(void);
+
 /* The calling thread's slot in it, taken at the first call; never NULL (it aborts instead). */
 struct thread_slot *fixture_self(void);
 

@@ -265,7 +265,7 @@ static void this_process_is_described(void **state) {
     assert_int_equal(number, getpid());
     get("process.0.threads", &number, sizeof(number));
     assert_int_equal(number, 1);
-    assert_string_equal(get_string("process.0.name"), "test_ctl_stats");
+    assert_string_equal(get_string("process.0.name"), fixture_process_name());
     assert_string_equal(get_string("process.0.state"), "alive");
     assert_int_equal(get_u64("process.0.cached"), get_u64("stats.cached"));
     assert_int_equal(get_u64("process.0.attached_ns"),

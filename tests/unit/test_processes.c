@@ -29,7 +29,7 @@ static void this_process_is_alive(void **state) {
     assert_int_equal(info.state, PROCESS_ALIVE);
     assert_int_equal(info.pid, getpid());
     assert_int_equal(info.threads, 0); /* none has used the heap */
-    assert_string_equal(info.name, "test_processes");
+    assert_string_equal(info.name, fixture_process_name());
     (void)clock_gettime(CLOCK_REALTIME, &now);
     uint64_t ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
     assert_true(info.attached_ns <= ns && ns - info.attached_ns < 60000000000u);

@@ -105,7 +105,7 @@ static void what_a_sample_says(void **state) {
     assert_int_equal(sample->tid, gettid());
     assert_int_equal(sample->process, attachment->token.slot);
     assert_int_equal(sample->process_generation, attachment->process_generation);
-    assert_memory_equal(sample->name, "test_prof", 9);
+    assert_string_equal(sample->name, fixture_process_name());
     assert_in_range(sample->taken_ns, before_ns, before_ns + 10000000000u);
     assert_in_range(sample->frames, 2, SAMPLE_FRAMES);
     for (uint32_t i = 0; i < sample->frames; i++) {

@@ -47,7 +47,7 @@ static void numbers_stand_in_their_lines(void **state) {
     assert_non_null(strstr(text, fixture_path()));
     (void)snprintf(expected, sizeof(expected), "thread %d ", (int)getpid());
     assert_non_null(strstr(line_with(text, expected), " arena 0 "));
-    assert_non_null(strstr(line_with(text, "test_stats_text"), " alive 1 "));
+    assert_non_null(strstr(line_with(text, fixture_process_name()), " alive 1 "));
     free(text);
     sharena_free_batch(fixture_heap(), 3, blocks);
 }
