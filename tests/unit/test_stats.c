@@ -1,4 +1,5 @@
 /* test_stats.c -- sharena_stats_print: who may call it, when, and where the text goes. */
+/* ctest: not under valgrind: its forked children take minutes there to print all statistics */
 #include <pthread.h>
 
 #include "collect.h"
